@@ -1,0 +1,60 @@
+"""Wiring: services in, routes out."""
+
+from __future__ import annotations
+
+from tornado.web import Application, RequestHandler
+
+from proxy.handlers.base import BaseHandler, NotFoundHandler
+from proxy.handlers.chat import ChatHandler
+from proxy.handlers.classic import ListEndpointsHandler, PredictHandler, RootHandler
+from proxy.handlers.health import HealthHandler, ReadyHandler
+from proxy.handlers.invocations import (
+    AsyncInvocationsHandler,
+    InvocationsHandler,
+    ResponseStreamHandler,
+)
+from proxy.handlers.models import ModelHandler, ModelsHandler
+from proxy.handlers.services import Services
+
+# The route as the log names it, its pattern, and what answers it.
+ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
+    ("/", r"/", RootHandler),
+    ("/healthz", r"/healthz", HealthHandler),
+    ("/readyz", r"/readyz", ReadyHandler),
+    ("/v1/models", r"/v1/models", ModelsHandler),
+    ("/v1/models/{id}", r"/v1/models/([^/]+)", ModelHandler),
+    ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),
+    ("/endpoints/{name}/invocations", r"/endpoints/([^/]+)/invocations", InvocationsHandler),
+    (
+        "/endpoints/{name}/invocations-response-stream",
+        r"/endpoints/([^/]+)/invocations-response-stream",
+        ResponseStreamHandler,
+    ),
+    (
+        "/endpoints/{name}/async-invocations",
+        r"/endpoints/([^/]+)/async-invocations",
+        AsyncInvocationsHandler,
+    ),
+    ("/list_endpoints", r"/list_endpoints", ListEndpointsHandler),
+    ("/predict", r"/predict", PredictHandler),
+    ("/models", r"/models", ModelsHandler),
+    ("/models/{id}", r"/models/([^/]+)", ModelHandler),
+    ("/chat/completions", r"/chat/completions", ChatHandler),
+)
+
+
+def make_application(services: Services) -> Application:
+    """The Tornado application. It logs nothing itself: each handler writes its access line."""
+    return Application(
+        [
+            (pattern, handler, {"services": services, "route": route})
+            for route, pattern, handler in ROUTES
+        ],
+        default_handler_class=NotFoundHandler,
+        default_handler_args={"services": services, "route": "unknown"},
+        log_function=_log_nothing,
+    )
+
+
+def _log_nothing(handler: RequestHandler) -> None:
+    pass

@@ -1,0 +1,183 @@
+"""The proxy's own AWS identity: region, addresses, and credentials kept fresh off the loop.
+
+botocore finds all of it, as for any AWS client: environment, profile, container or instance role
+(IMDSv2), ``AWS_ENDPOINT_URL_*``, FIPS, dual stack and the partition of the region. Every call into
+botocore can block, so each runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config as BotoConfig
+from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import BotoCoreError, NoCredentialsError
+
+from proxy.log import log_fields
+from proxy.signing import Credentials
+
+logger = logging.getLogger(__name__)
+
+# botocore renews 15 minutes ahead of the end, so looking this often is ahead of time, too.
+_CHECK_SECONDS = 5.0
+
+# After a refusal made us look again from scratch, the least time until the next such look.
+_RELOAD_PAUSE_SECONDS = 1.0
+
+# How long a start waits for credentials before it goes on without.
+_START_SECONDS = 5.0
+
+_NOT_LOADED = "not loaded yet"
+
+# The control plane must answer in seconds; nothing a client waits for depends on more.
+_CONTROL_PLANE = BotoConfig(
+    connect_timeout=5,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=10,
+)
+
+
+class AwsConfigurationError(ValueError):
+    """botocore finds no region or no usable endpoint."""
+
+
+class Aws:
+    """Region, address and control-plane client. Every method can block: call it in a thread."""
+
+    def __init__(self, region: str = "") -> None:
+        """Resolve region and address. Raises ``AwsConfigurationError``."""
+        self._lock = threading.Lock()
+        self._control_plane: Any = None
+        try:
+            self._session = boto3.Session(region_name=region or None)
+            if self._session.region_name is None:
+                raise AwsConfigurationError(
+                    "no AWS region: set REGION_NAME (or AWS_REGION), or region in the configuration"
+                )
+            runtime = self._session.client("sagemaker-runtime")
+        except (BotoCoreError, ValueError) as exc:
+            raise AwsConfigurationError(str(exc)) from exc
+        self.region: str = runtime.meta.region_name
+        self.signing_name: str = runtime.meta.service_model.signing_name
+        self.runtime_url: str = runtime.meta.endpoint_url.rstrip("/")
+        if urlsplit(self.runtime_url).scheme not in ("http", "https"):
+            raise AwsConfigurationError(f"{self.runtime_url!r} is no URL to call SageMaker at")
+
+    def control_plane(self) -> Any:
+        """The boto3 client ``sagemaker``. Raises ``NoCredentialsError``.
+
+        A client keeps the credentials it was made with, so it is made when there are some.
+        """
+        with self._lock:
+            if self._control_plane is None:
+                if self._session.get_credentials() is None:
+                    raise NoCredentialsError
+                self._control_plane = self._session.client("sagemaker", config=_CONTROL_PLANE)
+            return self._control_plane
+
+    def credentials(self) -> Any:
+        """The botocore credentials object, or None when there are none."""
+        with self._lock:
+            return self._session.get_credentials()
+
+    def reload(self) -> None:
+        """Forget the credentials found so far: a profile's file may hold new ones by now."""
+        with self._lock:
+            self._session = boto3.Session(region_name=self.region)
+            self._control_plane = None
+
+
+class CredentialsProvider:
+    """The current credentials as plain values, renewed in a thread ahead of their end."""
+
+    def __init__(self, aws: Aws) -> None:
+        self._aws = aws
+        self._source: Any = None
+        self._current: Credentials | None = None
+        self._problem: str | None = _NOT_LOADED
+        self._looked = asyncio.Event()
+        self._refused = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        # A thread of its own: whatever else waits for AWS, renewal does not queue behind it.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="credentials")
+
+    async def start(self) -> None:
+        """Begin to keep the credentials fresh; done when they are loaded, or take too long."""
+        self._task = asyncio.create_task(self._keep_fresh(), name="credentials")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._looked.wait(), _START_SECONDS)
+
+    async def stop(self) -> None:
+        """End the renewal."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def current(self) -> Credentials | None:
+        """What to sign with; None when there is nothing valid."""
+        return None if self._expired() else self._current
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is nothing to sign with; None when there is."""
+        if self._expired():
+            return self._problem or "expired"
+        return None if self._current else self._problem
+
+    def refused(self) -> None:
+        """AWS has just refused what we have: look for something better at once."""
+        self._refused.set()
+
+    def _expired(self) -> bool:
+        # refresh_needed(0) only compares two times.
+        source = self._source
+        return isinstance(source, RefreshableCredentials) and source.refresh_needed(0)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await self._refresh(reload=self._refused.is_set())
+            self._looked.set()
+            if self._refused.is_set():
+                self._refused.clear()
+                await asyncio.sleep(_RELOAD_PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._refused.wait(), _CHECK_SECONDS)
+
+    async def _refresh(self, *, reload: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        problem = None
+        try:
+            self._current = await loop.run_in_executor(self._executor, self._load, reload)
+            if self._current is None:
+                problem = "no AWS credentials found"
+        except Exception as exc:
+            # A provider can fail in any way (a profile may run a program). What was loaded before
+            # stays in use for as long as it is valid.
+            problem = f"cannot load AWS credentials: {exc}"
+        if problem and problem != self._problem:
+            log_fields(logger, logging.ERROR, "no fresh AWS credentials", reason=problem)
+        elif not problem and self._problem not in (None, _NOT_LOADED):
+            log_fields(logger, logging.INFO, "AWS credentials are fresh again")
+        self._problem = problem
+
+    def _load(self, reload: bool) -> Credentials | None:
+        if reload:
+            self._aws.reload()
+            self._source = None
+        if self._source is None:
+            self._source = self._aws.credentials()
+        if self._source is None:
+            return None
+        frozen = self._source.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)

@@ -1,0 +1,1 @@
+"""How containers speak: one module a dialect, translating to and from OpenAI's shapes."""

@@ -1,0 +1,81 @@
+"""The dialect of containers that speak OpenAI's own schema, as vLLM and SGLang do.
+
+Bodies pass through untouched; this reads only what routing and the log need.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from proxy.errors import InvalidRequest
+
+# "usage" as a key: a quote inside a JSON string would be escaped.
+_USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
+
+# Of a long answer this much of the end is kept to look for the usage in.
+USAGE_TAIL_BYTES = 16 * 1024
+
+
+class _Request(msgspec.Struct):
+    model: object = None
+    stream: object = None
+
+
+_request_decoder = msgspec.json.Decoder(_Request)
+_json = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """What a body says about where it goes and how the answer comes back."""
+
+    model: str
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the container reported them; None where it did not."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def read_routing(body: bytes) -> Routing:
+    """Read ``model`` and ``stream`` from a request's body. Raises ``InvalidRequest``."""
+    try:
+        request = _request_decoder.decode(body)
+    except msgspec.ValidationError as exc:
+        raise InvalidRequest("the request body must be a JSON object") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
+        raise InvalidRequest(f"the request body is not valid JSON: {reason}") from exc
+    if request.model is None:
+        raise InvalidRequest(
+            "the field 'model' is missing: it names the SageMaker endpoint", param="model"
+        )
+    if not isinstance(request.model, str):
+        raise InvalidRequest("the field 'model' must be a string", param="model")
+    if not isinstance(request.stream, bool | None):
+        raise InvalidRequest("the field 'stream' must be true or false", param="stream")
+    return Routing(request.model, bool(request.stream))
+
+
+def read_usage(data: bytes) -> Usage | None:
+    """The last ``usage`` object in an answer, or in events of a stream; None without one."""
+    starts = [match.end() for match in _USAGE.finditer(data)]
+    if not starts:
+        return None
+    try:
+        usage, _ = _json.raw_decode(data[starts[-1] :].decode(errors="replace"))
+    except ValueError:
+        return None
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return Usage(
+        prompt if isinstance(prompt, int) else None,
+        completion if isinstance(completion, int) else None,
+    )

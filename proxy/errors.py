@@ -1,0 +1,200 @@
+"""What can go wrong, as the client reads it.
+
+    ProxyError                      500 server_error
+    ├── InvalidRequest              400 invalid_request_error
+    │   ├── RequestTooLarge         413
+    │   └── HeadersTooLarge         431
+    ├── InvalidKey                  401 invalid_api_key
+    ├── RouteNotFound               404 not_found
+    │   └── ModelNotFound           404 model_not_found
+    ├── MethodNotAllowed            405
+    ├── Throttled                   429 rate_limit_exceeded
+    ├── ContainerError              the container's own 4xx and body
+    ├── UpstreamFailed              502 upstream_error
+    │   └── CredentialsRefused      502
+    ├── Unavailable                 503 service_unavailable
+    │   └── TooManyConnections      503
+    └── DeadlineExceeded            504 timeout
+
+Every error carries two texts: ``message`` for the client, ``log_message`` for the operator. Only
+the second may name AWS accounts, roles or addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error exactly as SageMaker answered it, for the paths that speak SageMaker's protocol.
+
+    ``error_type`` is the value of ``x-amzn-errortype`` without its URL; ``body`` the raw JSON.
+    """
+
+    status: int
+    error_type: str
+    body: bytes
+    content_type: str = "application/json"
+
+
+class ProxyError(Exception):
+    """A request that fails in a way we can explain.
+
+    ``status``, ``type`` and ``code`` follow OpenAI's error object; ``native_type`` is the nearest
+    ``x-amzn-errortype`` where SageMaker itself did not say one.
+    """
+
+    status = 500
+    type = "server_error"
+    code: str | None = "internal_error"
+    native_type = "InternalFailure"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        log_message: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.log_message = log_message
+        self.param = param
+        self.headers: dict[str, str] = dict(headers or {})
+        self.refusal = refusal
+
+    def to_openai(self) -> dict[str, object]:
+        """The error object of OpenAI's API reference, in its envelope."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "code": self.code,
+                "param": self.param,
+            }
+        }
+
+
+class InvalidRequest(ProxyError):
+    """The request itself is wrong, and would be wrong again."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+    native_type = "ValidationError"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is over ``server.max_body_bytes``."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class HeadersTooLarge(InvalidRequest):
+    """Request line and headers are over ``server.max_header_bytes``."""
+
+    status = 431
+    code = "headers_too_large"
+
+
+class InvalidKey(ProxyError):
+    """No key, or not one of ours."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+    native_type = "UnrecognizedClientException"
+
+
+class RouteNotFound(ProxyError):
+    """No such path."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+    native_type = "UnknownOperationException"
+
+
+class ModelNotFound(RouteNotFound):
+    """No such model, or not for this key: the caller cannot tell which."""
+
+    code = "model_not_found"
+    native_type = "ValidationError"
+
+
+class MethodNotAllowed(ProxyError):
+    """The path exists, the method does not. ``headers`` carries ``Allow``."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+    native_type = "UnknownOperationException"
+
+
+class Throttled(ProxyError):
+    """SageMaker throttles, and went on doing so through our retries."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+    native_type = "ThrottlingException"
+
+
+class UpstreamFailed(ProxyError):
+    """SageMaker, the model, or the way to them failed."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class CredentialsRefused(UpstreamFailed):
+    """AWS refused the proxy's own credentials: the operator's matter, not the client's."""
+
+
+class Unavailable(ProxyError):
+    """Not now; ``Retry-After`` says when to try again."""
+
+    status = 503
+    code = "service_unavailable"
+    native_type = "ServiceUnavailable"
+
+
+class TooManyConnections(Unavailable):
+    """This connection is over ``server.max_connections``."""
+
+    code = "too_many_connections"
+
+
+class DeadlineExceeded(ProxyError):
+    """A time-out of ours or of SageMaker's passed."""
+
+    status = 504
+    code = "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAnswer:
+    """What the model's container said when it refused: its status and its text."""
+
+    status: int
+    body: str = field(repr=False)
+
+
+class ContainerError(ProxyError):
+    """The model's container refused the request with a 4xx of its own."""
+
+    type = "invalid_request_error"
+    code = "model_error"
+    native_type = "ModelError"
+
+    def __init__(self, answer: ContainerAnswer, *, refusal: Refusal) -> None:
+        super().__init__(answer.body or "the model refused the request", refusal=refusal)
+        self.status = answer.status
+        self.answer = answer
+        if answer.status == Throttled.status:
+            self.type, self.code = Throttled.type, Throttled.code

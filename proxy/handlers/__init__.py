@@ -1,0 +1,1 @@
+"""The routes: HTTP in, HTTP out, one module a group. Handlers import nothing from one another."""

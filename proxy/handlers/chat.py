@@ -1,0 +1,18 @@
+"""``POST /v1/chat/completions``: OpenAI's chat, answered by the endpoint that ``model`` names."""
+
+from __future__ import annotations
+
+from proxy.handlers.relay import RelayHandler
+
+
+class ChatHandler(RelayHandler):
+    """The client's bytes reach the container, and the container's bytes the client."""
+
+    async def respond(self, *path: str) -> None:
+        """Call the model; stream if the body says so."""
+        invocation, stream = await self.route_by_body()
+        sagemaker = self.services.sagemaker
+        if stream:
+            await self.relay_events(await sagemaker.invoke_stream(invocation))
+        else:
+            await self.relay(await sagemaker.invoke(invocation))

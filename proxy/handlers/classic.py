@@ -1,0 +1,74 @@
+"""The predecessor's routes, in the shapes that existing scripts rely on."""
+
+from __future__ import annotations
+
+import re
+
+from proxy import __version__
+from proxy.handlers.base import BaseHandler
+from proxy.handlers.relay import RelayHandler
+
+_MASK = "********"
+
+# Names of variables that hold a secret: a word of them ends in one of these, or says so outright.
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSW|PASSPHRASE|CREDENTIAL|(TOKEN|KEY|AUTH|PWD)S?(?![A-Z])", re.ASCII
+)
+_COUNT_NAME = re.compile(r"TOKENS(?![A-Z])", re.ASCII)
+
+
+class RootHandler(BaseHandler):
+    """``GET /``."""
+
+    async def respond(self, *path: str) -> None:
+        """Name and version."""
+        self.write_json({"sagemaker-proxy": __version__})
+
+
+class ListEndpointsHandler(BaseHandler):
+    """``GET /list_endpoints``."""
+
+    async def respond(self, *path: str) -> None:
+        """Every endpoint with what runs behind it; null where SageMaker has nothing to tell."""
+        self.write_json(
+            [
+                {
+                    "EndpointName": endpoint.name,
+                    "EndpointStatus": endpoint.status,
+                    "InstanceType": description.instance_type,
+                    "Container": description.image,
+                    "ModelEnvironment": mask_secrets(description.environment),
+                }
+                for endpoint, description in await self.services.catalog.descriptions()
+            ]
+        )
+
+
+class PredictHandler(RelayHandler):
+    """``POST /predict``: any JSON body with a ``model``, any answer."""
+
+    async def respond(self, *path: str) -> None:
+        """Call the model, and pass its answer on as it is."""
+        invocation, stream = await self.route_by_body()
+        sagemaker = self.services.sagemaker
+        if not stream:
+            await self.relay(await sagemaker.invoke(invocation))
+            return
+        async with await sagemaker.invoke_stream(invocation) as answer:
+            content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "text/plain")
+            await self.relay_pieces(answer.payloads(), content_type)
+
+
+def mask_secrets(environment: dict[str, str]) -> dict[str, str]:
+    """``environment`` with the values masked whose names look like a secret's."""
+    return {
+        name: _MASK if value and _is_secret(name, value) else value
+        for name, value in environment.items()
+    }
+
+
+def _is_secret(name: str, value: str) -> bool:
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+    if value.isdecimal() and _COUNT_NAME.search(words):
+        return False  # MAX_TOTAL_TOKENS=4096
+    return _SECRET_NAME.search(words) is not None

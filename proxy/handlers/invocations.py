@@ -1,0 +1,80 @@
+"""SageMaker's own paths: any bytes in and out, so that an AWS SDK pointed here works."""
+
+from __future__ import annotations
+
+import json
+
+from proxy import eventstream
+from proxy.catalog import is_endpoint_name
+from proxy.errors import InvalidRequest, ProxyError
+from proxy.handlers.relay import RelayHandler
+from proxy.sagemaker import Invocation
+
+# The request id is SageMaker's here: AWS SDKs read it, and AWS's support asks for it.
+_ANSWER_HEADERS = ("x-amzn-sagemaker-", "x-amzn-invoked-", "x-amzn-requestid")
+
+
+class NativeHandler(RelayHandler):
+    """What the three operations share: headers through, and errors as SageMaker answers them."""
+
+    def invocation(self, endpoint: str) -> Invocation:
+        """The call, with the headers that SageMaker reads. Raises ``InvalidRequest``."""
+        if not is_endpoint_name(endpoint):
+            raise InvalidRequest("the path has no valid endpoint name")
+        self.model = endpoint
+        headers = {
+            name: value
+            for name, value in self.request.headers.get_all()
+            if name in ("Content-Type", "Accept") or name.startswith("X-Amzn-Sagemaker-")
+        }
+        for name, value in headers.items():
+            if not value.isascii():
+                raise InvalidRequest(f"the header {name} must be ASCII")
+        return Invocation(endpoint, self.body, headers)
+
+    def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:
+        """SageMaker's own answer where there is one, else one in its shape."""
+        if refusal := error.refusal:
+            headers = {
+                "Content-Type": refusal.content_type,
+                "X-Amzn-ErrorType": refusal.error_type or error.native_type,
+            }
+            return refusal.status, headers, refusal.body
+        headers = {"Content-Type": "application/json", "X-Amzn-ErrorType": error.native_type}
+        return error.status, headers, json.dumps({"message": error.message}).encode()
+
+
+class InvocationsHandler(NativeHandler):
+    """InvokeEndpoint."""
+
+    async def respond(self, *path: str) -> None:
+        """Pass the call and its answer through."""
+        answer = await self.services.sagemaker.invoke(self.invocation(path[0]))
+        await self.relay(answer, _ANSWER_HEADERS)
+
+
+class ResponseStreamHandler(NativeHandler):
+    """InvokeEndpointWithResponseStream."""
+
+    async def respond(self, *path: str) -> None:
+        """Pass the event stream through, frame by frame; a failure ends it with an exception."""
+        answer = await self.services.sagemaker.invoke_stream(self.invocation(path[0]))
+        async with answer:
+            self.copy_headers(answer, _ANSWER_HEADERS)
+            self._late_ending = _failure_frame
+            content_type = answer.headers.get("Content-Type", "")
+            await self.relay_pieces(answer.frames(), content_type)
+
+
+class AsyncInvocationsHandler(NativeHandler):
+    """InvokeEndpointAsync."""
+
+    async def respond(self, *path: str) -> None:
+        """Pass the call through; the answer says where the output will be."""
+        answer = await self.services.sagemaker.invoke_async(self.invocation(path[0]))
+        await self.relay(answer, _ANSWER_HEADERS)
+
+
+def _failure_frame(error: ProxyError) -> bytes:
+    message = json.dumps({"Message": error.message}).encode()
+    return eventstream.encode_exception("InternalStreamFailure", message)

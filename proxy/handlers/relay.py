@@ -1,0 +1,110 @@
+"""A model's answer on its way to the client: whole, as server-sent events, or as it comes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+
+from proxy import sse
+from proxy.dialects import openai
+from proxy.errors import ProxyError, UpstreamFailed
+from proxy.handlers.base import BaseHandler
+from proxy.refusals import model_not_found
+from proxy.sagemaker import Answer, Invocation
+
+_FLUSH_BYTES = 64 * 1024
+
+
+class RelayHandler(BaseHandler):
+    """A route that calls a model."""
+
+    methods = ("POST",)
+
+    # What to write when an answer fails after its first byte; None: cut the connection.
+    _late_ending: Callable[[ProxyError], bytes] | None = None
+
+    async def route_by_body(self) -> tuple[Invocation, bool]:
+        """The call that the body's ``model`` asks for, and whether to stream the answer.
+
+        Raises ``InvalidRequest`` and ``ModelNotFound``.
+        """
+        routing = openai.read_routing(self.body)
+        self.model = routing.model[:100]
+        if not await self.services.catalog.exists(routing.model):
+            raise model_not_found(routing.model)
+        headers = {"Content-Type": self.request.headers.get("Content-Type") or "application/json"}
+        return Invocation(routing.model, self.body, headers), routing.stream
+
+    async def relay(self, answer: Answer, header_prefixes: tuple[str, ...] = ()) -> None:
+        """Pass on a whole answer, in pieces when it is long."""
+        async with answer:
+            self.set_status(answer.status)
+            self.copy_headers(answer, ("content-type", "content-length", *header_prefixes))
+            tail, unsent = b"", 0
+            async for chunk in answer.chunks():
+                tail = (tail + chunk)[-openai.USAGE_TAIL_BYTES :] if tail else chunk
+                self.write(chunk)
+                unsent += len(chunk)
+                if unsent >= _FLUSH_BYTES:
+                    await self.flush()
+                    unsent = 0
+            self.note_usage(tail)
+
+    async def relay_events(self, answer: Answer) -> None:
+        """Pass on a stream of server-sent events, each as soon as it is whole."""
+        async with answer:
+            content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "")
+            if "json" in content_type:
+                await self.relay_pieces(answer.payloads(), content_type)
+                return
+            self._late_ending = _error_event
+            await self.relay_pieces(self._whole_events(answer), "text/event-stream")
+
+    async def relay_pieces(self, pieces: AsyncIterator[bytes], content_type: str) -> None:
+        """Pass on pieces as they come. What arrives together is sent together.
+
+        Nothing is sent before the first piece is here, so that a failure until then still gets a
+        status of its own.
+        """
+        self.set_header("Content-Type", content_type)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Accel-Buffering", "no")
+        self.send_small_writes_at_once()
+        async for piece in pieces:
+            self.write(piece)
+            await self.flush()
+
+    async def _whole_events(self, answer: Answer) -> AsyncIterator[bytes]:
+        splitter = sse.EventSplitter()
+        try:
+            async for payload in answer.payloads():
+                if events := splitter.feed(payload):
+                    self.note_usage(events)
+                    yield events
+        except sse.EventTooLarge as exc:
+            raise UpstreamFailed("the model's stream has no events", log_message=str(exc)) from exc
+        if rest := splitter.flush():
+            yield rest
+
+    def copy_headers(self, answer: Answer, prefixes: tuple[str, ...]) -> None:
+        """Copy those of the answer's headers whose lower-case name starts with a prefix."""
+        for name, value in answer.headers.items():
+            if name.lower().startswith(prefixes):
+                self.set_header(name, value)
+
+    def note_usage(self, data: bytes) -> None:
+        """Keep the token counts for the access log, if ``data`` names them."""
+        if usage := openai.read_usage(data):
+            self.log_details["prompt_tokens"] = usage.prompt_tokens
+            self.log_details["completion_tokens"] = usage.completion_tokens
+
+    def fail_late(self, error: ProxyError) -> None:
+        """End a stream that has begun in the way its protocol has for it."""
+        if self._late_ending is None:
+            super().fail_late(error)
+        else:
+            self.write(self._late_ending(error))
+
+
+def _error_event(error: ProxyError) -> bytes:
+    return sse.event(json.dumps(error.to_openai()).encode())

@@ -1,0 +1,167 @@
+"""What SageMaker's refusals mean: one table from its errors to ours.
+
+Sources: botocore's ``sagemaker-runtime`` model for the names and statuses; throttling as HTTP 400
+with a null message, and "no capacity" as a ValidationError, are how the service really answers.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Mapping
+
+from proxy.errors import (
+    ContainerAnswer,
+    ContainerError,
+    CredentialsRefused,
+    DeadlineExceeded,
+    InvalidRequest,
+    ModelNotFound,
+    ProxyError,
+    Refusal,
+    Throttled,
+    Unavailable,
+    UpstreamFailed,
+)
+
+_THROTTLING = frozenset(
+    {"ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException"}
+)
+_CREDENTIALS = frozenset(
+    {
+        *("AccessDeniedException", "AccessDenied", "ExpiredTokenException", "ExpiredToken"),
+        *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"),
+        *("SignatureDoesNotMatch", "MissingAuthenticationTokenException"),
+        *("IncompleteSignatureException", "OptInRequired", "RequestExpired"),
+    }
+)
+_DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
+_NOT_FOUND = re.compile(r"(endpoint|inference component) \S+ (of account \S+ )?not found", re.I)
+_SHOWN_CHARACTERS = 2000
+
+
+class Retry(enum.Enum):
+    """Whether, and for how long, the same call is worth another try."""
+
+    NEVER = enum.auto()
+    SOON = enum.auto()  # throttled: a few times, with jitter
+    UNTIL_AWAKE = enum.auto()  # the model is starting: until wake_timeout_seconds
+
+
+def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
+    """Take an error answer of SageMaker's for what it is."""
+    error_type = headers.get("x-amzn-errortype", "").partition(":")[0]
+    if not error_type:
+        # Some front ends name the error in the body alone: "com.amazon.coral#Throttling…".
+        error_type = str(_fields(body).get("__type", "")).rpartition("#")[2]
+    content_type = headers.get("Content-Type", "application/json")
+    return Refusal(status, error_type, body, content_type)
+
+
+def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
+    """The error a client gets for ``refusal``, and whether to try again before it does."""
+    said = _fields(refusal.body)
+    message = str(said.get("message") or said.get("Message") or "")
+    error_type, status = refusal.error_type, refusal.status
+    log_message = f"SageMaker answered {status} {error_type}: {message}"
+
+    if error_type in _THROTTLING:
+        return Throttled(
+            "SageMaker is throttling requests to this model; try again shortly",
+            headers={"Retry-After": "1"},
+            log_message=log_message,
+            refusal=refusal,
+        ), Retry.SOON
+    if error_type in _CREDENTIALS or status == 403:
+        return _credentials_refused(error_type, message), Retry.NEVER
+    if error_type == "ModelError" or status == 424:
+        return _model_error(refusal, said), Retry.NEVER
+    if (
+        error_type in ("ModelNotReadyException", "ServiceUnavailable")
+        or status == 503
+        or (status == 400 and "no capacity" in message)
+    ):
+        return Unavailable(
+            f"the model {endpoint!r} is not ready to answer yet; try again later",
+            headers={"Retry-After": "30"},
+            log_message=log_message,
+            refusal=refusal,
+        ), Retry.UNTIL_AWAKE
+    if status == 400 and _NOT_FOUND.search(message):
+        return model_not_found(endpoint, refusal), Retry.NEVER
+    if 400 <= status < 500:
+        error: ProxyError = InvalidRequest(
+            message or "SageMaker refused the request", log_message=log_message, refusal=refusal
+        )
+        error.status = status
+        return error, Retry.NEVER
+    return UpstreamFailed(
+        f"SageMaker failed ({error_type or status})", log_message=log_message, refusal=refusal
+    ), Retry.NEVER
+
+
+def model_not_found(model: str, refusal: Refusal | None = None) -> ModelNotFound:
+    """The one error for a model that does not exist or is not for this caller."""
+    return ModelNotFound(
+        f"The model {model[:100]!r} does not exist or you do not have access to it.",
+        param="model",
+        refusal=refusal,
+    )
+
+
+def stream_error(name: str, payload: bytes) -> ProxyError:
+    """The error for an exception frame in the middle of an event stream."""
+    said = _fields(payload)
+    code = str(said.get("ErrorCode", ""))
+    message = str(said.get("Message") or said.get("message") or "")
+    log_message = f"the stream ended with {name} {code}: {message}"
+    if code == "ModelInvocationTimeExceeded":
+        return DeadlineExceeded(
+            "the model took longer than SageMaker allows", log_message=log_message
+        )
+    return UpstreamFailed(
+        f"the model's stream broke ({code or name})"
+        + (f": {message[:_SHOWN_CHARACTERS]}" if name == "ModelStreamError" and message else ""),
+        log_message=log_message,
+    )
+
+
+def _credentials_refused(error_type: str, message: str) -> CredentialsRefused:
+    log_message = f"AWS refused the proxy's credentials: {error_type}: {message}"
+    if denied := _DENIED.search(message):
+        action, resource = denied.groups()
+        log_message = f"the proxy's role lacks the IAM action {action} on {resource or '*'}"
+    return CredentialsRefused(
+        "the proxy is not allowed to call this model, or its AWS credentials are not valid; "
+        "its operator finds the reason in the log",
+        log_message=log_message,
+    )
+
+
+def _model_error(refusal: Refusal, said: dict[str, object]) -> ProxyError:
+    original = said.get("OriginalStatusCode")
+    status = original if isinstance(original, int) else 0
+    text = str(said.get("OriginalMessage") or "")
+    if 400 <= status < 500:
+        return ContainerError(ContainerAnswer(status, text), refusal=refusal)
+    summary = str(said.get("Message") or said.get("message") or text)
+    log_message = f"the container answered {status}: {(text or summary)[:_SHOWN_CHARACTERS]}"
+    # A container that does not answer in SageMaker's time has no status of its own.
+    if status == 0 and "timed out" in summary:
+        return DeadlineExceeded(
+            "the model took longer than SageMaker allows", log_message=log_message, refusal=refusal
+        )
+    return UpstreamFailed(
+        f"the model failed with status {status}: {(text or summary)[:_SHOWN_CHARACTERS]}",
+        log_message=log_message,
+        refusal=refusal,
+    )
+
+
+def _fields(body: bytes) -> dict[str, object]:
+    try:
+        parsed = json.loads(body)
+    except ValueError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}

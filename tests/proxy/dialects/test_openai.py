@@ -1,0 +1,96 @@
+"""The OpenAI dialect reads routing and usage, and leaves bodies alone."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.dialects.openai import Routing, Usage, read_routing, read_usage
+from proxy.errors import InvalidRequest
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+
+
+@given(
+    st.text(min_size=1),
+    st.sampled_from([None, True, False]),
+    st.dictionaries(st.text().filter(lambda key: key not in ("model", "stream")), json_values),
+    st.booleans(),
+)
+def test_model_and_stream_are_read_from_any_object(
+    model: str, stream: bool | None, others: dict[str, object], ascii_only: bool
+) -> None:
+    body = {**others, "model": model, "stream": stream}
+    try:
+        encoded = json.dumps(body, ensure_ascii=ascii_only).encode()
+    except UnicodeEncodeError:
+        return
+    assert read_routing(encoded) == Routing(model, bool(stream))
+
+
+def test_a_missing_stream_is_no_stream() -> None:
+    assert read_routing(b'{"model": "m"}') == Routing("m", False)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "param"),
+    [
+        (b"", "not valid JSON", None),
+        (b"{", "not valid JSON", None),
+        (b"model=x", "not valid JSON", None),
+        (b'{"model": "\xff"}', "not valid JSON", None),
+        (b'{"model": "m"} x', "not valid JSON", None),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too deeply", None),
+        (b"[]", "must be a JSON object", None),
+        (b'"model"', "must be a JSON object", None),
+        (b"null", "must be a JSON object", None),
+        (b"{}", "'model' is missing", "model"),
+        (b'{"model": null}', "'model' is missing", "model"),
+        (b'{"model": 7}', "'model' must be a string", "model"),
+        (b'{"model": ["m"]}', "'model' must be a string", "model"),
+        (b'{"model": "m", "stream": "yes"}', "'stream' must be", "stream"),
+        (b'{"model": "m", "stream": 1}', "'stream' must be", "stream"),
+    ],
+)
+def test_what_cannot_be_routed_is_refused_with_a_reason(
+    body: bytes, message: str, param: str | None
+) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        read_routing(body)
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("data", "usage"),
+    [
+        (b'{"usage": {"prompt_tokens": 3, "completion_tokens": 5}}', Usage(3, 5)),
+        (b'{"usage":{"prompt_tokens":3,"total_tokens":3}}', Usage(3, None)),
+        (
+            b'{"usage": {"prompt_tokens_details": {"cached_tokens": 1}, "prompt_tokens": 3, '
+            b'"completion_tokens": 5}, "x": "}"}',
+            Usage(3, 5),
+        ),
+        (
+            b'data: {"usage":null}\n\ndata: {"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+            b"data: [DONE]\n\n",
+            Usage(1, 2),
+        ),
+        (b'...tail of "usage": {"prompt_tokens": 1, "completion_tokens": "two"}', Usage(1, None)),
+        (b'{"content": "say \\"usage\\": {\\"prompt_tokens\\": 9}"}', None),
+        (b'{"usage": {"prompt_tokens": 3', None),
+        (b'{"usage": null}', None),
+        (b"", None),
+        (b"\xff\x00", None),
+    ],
+)
+def test_usage_is_read_where_the_answer_names_it(data: bytes, usage: Usage | None) -> None:
+    assert read_usage(data) == usage

@@ -1,0 +1,81 @@
+"""Imports inside the package go down its layers only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "proxy"
+
+# From the bottom up. A module imports from lower rows alone.
+LAYERS = (
+    ("proxy",),
+    ("proxy.errors", "proxy.signing", "proxy.eventstream", "proxy.sse"),
+    ("proxy.config", "proxy.keys", "proxy.log", "proxy.certificates"),
+    ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
+    ("proxy.catalog", "proxy.sagemaker"),
+    ("proxy.handlers", "proxy.handlers.services"),
+    ("proxy.handlers.base",),
+    ("proxy.handlers.relay",),
+    (
+        "proxy.handlers.chat",
+        "proxy.handlers.classic",
+        "proxy.handlers.health",
+        "proxy.handlers.invocations",
+        "proxy.handlers.models",
+    ),
+    ("proxy.application",),
+    ("proxy.server",),
+    ("proxy.__main__",),
+)
+LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+
+# These speak neither HTTP nor AWS: no Tornado, no client, no SDK.
+PURE = LAYERS[1]
+FORBIDDEN_IN_PURE = {"tornado", "aiohttp", "boto3", "botocore", "uvloop", "asyncio"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, wherever in the file it does so."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(name if name in MODULES else str(node.module) for name in names)
+    return found
+
+
+def test_every_module_has_its_layer() -> None:
+    assert set(MODULES) == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    for imported in imports(MODULES[module]):
+        if imported in LEVEL:
+            assert LEVEL[imported] < LEVEL[module], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_the_bottom_layer_is_pure(module: str) -> None:
+    top_level = {imported.partition(".")[0] for imported in imports(MODULES[module])}
+    assert not top_level & FORBIDDEN_IN_PURE
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_does_in_its_first_line(module: str) -> None:
+    docstring = ast.get_docstring(ast.parse(MODULES[module].read_text()))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
