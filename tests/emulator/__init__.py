@@ -1,0 +1,1 @@
+"""The embedded SageMaker: control plane, runtime and model containers on the loopback."""

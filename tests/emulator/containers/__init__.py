@@ -1,0 +1,1 @@
+"""Model containers: web applications with GET /ping and POST /invocations."""
