@@ -15,6 +15,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from proxy.config import CatalogConfig
+from proxy.errors import Unavailable
 from proxy.log import log_fields
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,8 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}", re.ASCII)
 # wrong name in a loop does not use up the account's ListEndpoints rate.
 _MISS_INTERVAL_SECONDS = 1.0
 
-# How long a request with an unknown name waits for the control plane.
-_MISS_WAIT_SECONDS = 10.0
+# How long a request waits for the control plane.
+_WAIT_SECONDS = 10.0
 
 _THREADS = 4
 
@@ -101,8 +102,14 @@ class Catalog:
         """Why the last refresh failed; None when it did not."""
         return self._problem
 
-    def endpoints(self) -> list[Endpoint]:
-        """All endpoints, by name."""
+    async def endpoints(self) -> list[Endpoint]:
+        """All endpoints, by name. Raises ``Unavailable`` while they have never been listed."""
+        if not self._loaded:
+            await self._refresh_for_miss()
+        if not self._loaded:
+            raise Unavailable(
+                "the endpoints cannot be listed at the moment", headers={"Retry-After": "5"}
+            )
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.name)
 
     async def find(self, name: str) -> Endpoint | None:
@@ -124,15 +131,16 @@ class Catalog:
         return is_endpoint_name(name) and (self._problem is not None or not self._loaded)
 
     async def descriptions(self) -> list[tuple[Endpoint, Description]]:
-        """All endpoints with what runs behind them; waits for descriptions under way."""
-        if not self._loaded:
-            await self._refresh_for_miss()
+        """All endpoints with what runs behind them; waits for descriptions under way.
+
+        Raises ``Unavailable`` as ``endpoints`` does.
+        """
+        endpoints = await self.endpoints()
         if self._describing is not None:
-            await asyncio.wait([self._describing])
+            await asyncio.wait([self._describing], timeout=_WAIT_SECONDS)
         unknown = (None, Description())
         return [
-            (endpoint, self._descriptions.get(endpoint.name, unknown)[1])
-            for endpoint in self.endpoints()
+            (endpoint, self._descriptions.get(endpoint.name, unknown)[1]) for endpoint in endpoints
         ]
 
     async def _keep_fresh(self) -> None:
@@ -143,7 +151,7 @@ class Catalog:
     async def _refresh_for_miss(self) -> None:
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh_after_interval())
-        await asyncio.wait([self._refreshing], timeout=_MISS_WAIT_SECONDS)
+        await asyncio.wait([self._refreshing], timeout=_WAIT_SECONDS)
 
     async def _refresh_after_interval(self) -> None:
         loop = asyncio.get_running_loop()

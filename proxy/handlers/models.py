@@ -12,7 +12,7 @@ class ModelsHandler(BaseHandler):
 
     async def respond(self, *path: str) -> None:
         """List every endpoint, in service or not."""
-        models = [_model(endpoint) for endpoint in self.services.catalog.endpoints()]
+        models = [_model(endpoint) for endpoint in await self.services.catalog.endpoints()]
         self.write_json({"object": "list", "data": models})
 
 

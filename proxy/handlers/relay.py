@@ -32,8 +32,10 @@ class RelayHandler(BaseHandler):
         self.model = routing.model[:100]
         if not await self.services.catalog.exists(routing.model):
             raise model_not_found(routing.model)
-        headers = {"Content-Type": self.request.headers.get("Content-Type") or "application/json"}
-        return Invocation(routing.model, self.body, headers), routing.stream
+        # JSON is what the body has just proved to be, whatever the client calls it.
+        return Invocation(routing.model, self.body, {"Content-Type": "application/json"}), (
+            routing.stream
+        )
 
     async def relay(self, answer: Answer, header_prefixes: tuple[str, ...] = ()) -> None:
         """Pass on a whole answer, in pieces when it is long."""

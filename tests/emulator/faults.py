@@ -60,6 +60,9 @@ def _access_denied(fault: Fault, operation: str, endpoint: str, region: str) -> 
 Refusal = Callable[[Fault, str, str, str], AwsError]
 
 REFUSALS: dict[str, Refusal] = {
+    "validation_error": _refusal(
+        400, "ValidationError", "1 validation error detected: the value failed a constraint"
+    ),
     "throttled": _refusal(400, "ThrottlingException", "Rate exceeded"),
     "throttled_null": _throttled_null,
     "not_ready": _refusal(
