@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}", re.ASCII)
 _MISS_INTERVAL_SECONDS = 1.0
 
 # How long a request waits for the control plane.
-_WAIT_SECONDS = 10.0
+_WAIT_SECONDS = 5.0
 
 _THREADS = 4
 
@@ -124,11 +124,15 @@ class Catalog:
     async def exists(self, name: str) -> bool:
         """Whether a call to ``name`` is worth sending.
 
-        While the control plane cannot be asked, SageMaker itself has to say.
+        While the control plane does not answer, SageMaker itself has to say.
         """
-        if await self.find(name) is not None:
+        if name in self._endpoints:
             return True
-        return is_endpoint_name(name) and (self._problem is not None or not self._loaded)
+        if not is_endpoint_name(name):
+            return False
+        if not self._loaded or self._problem:
+            return True
+        return not await self._refresh_for_miss() or name in self._endpoints
 
     async def descriptions(self) -> list[tuple[Endpoint, Description]]:
         """All endpoints with what runs behind them; waits for descriptions under way.
@@ -148,10 +152,12 @@ class Catalog:
             await self._refresh()
             await asyncio.sleep(self._config.refresh_seconds)
 
-    async def _refresh_for_miss(self) -> None:
+    async def _refresh_for_miss(self) -> bool:
+        """Refresh, together with all who ask meanwhile; whether that succeeded in time."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh_after_interval())
-        await asyncio.wait([self._refreshing], timeout=_WAIT_SECONDS)
+        done, _ = await asyncio.wait([self._refreshing], timeout=_WAIT_SECONDS)
+        return bool(done) and self._problem is None
 
     async def _refresh_after_interval(self) -> None:
         loop = asyncio.get_running_loop()

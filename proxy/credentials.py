@@ -31,8 +31,11 @@ _CHECK_SECONDS = 5.0
 # After a refusal made us look again from scratch, the least time until the next such look.
 _RELOAD_PAUSE_SECONDS = 1.0
 
-# How long a start waits for credentials before it goes on without.
+# How long a start waits for credentials before it goes on without, and a call for newer ones.
 _START_SECONDS = 5.0
+_REPLACE_SECONDS = 10.0
+
+_PLACEHOLDERS = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
 
 _NOT_LOADED = "not loaded yet"
 
@@ -62,7 +65,9 @@ class Aws:
                 raise AwsConfigurationError(
                     "no AWS region: set REGION_NAME (or AWS_REGION), or region in the configuration"
                 )
-            runtime = self._session.client("sagemaker-runtime")
+            # Only asked where it would call. With credentials given, it looks for none: whether
+            # there are any, and how long that takes to find out, is not the start's matter.
+            runtime = self._session.client("sagemaker-runtime", **_PLACEHOLDERS)
         except (BotoCoreError, ValueError) as exc:
             raise AwsConfigurationError(str(exc)) from exc
         self.region: str = runtime.meta.region_name
@@ -135,9 +140,18 @@ class CredentialsProvider:
             return self._problem or "expired"
         return None if self._current else self._problem
 
-    def refused(self) -> None:
-        """AWS has just refused what we have: look for something better at once."""
-        self._refused.set()
+    async def replace(self, refused: Credentials) -> bool:
+        """AWS has refused these: look again from scratch. Whether there are others by now.
+
+        All who are refused meanwhile share one look. botocore takes an instance's credentials for
+        valid beyond their end, to outlast a metadata service that is away, so this happens.
+        """
+        if self._current == refused:
+            self._looked.clear()
+            self._refused.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), _REPLACE_SECONDS)
+        return self._current not in (None, refused)
 
     def _expired(self) -> bool:
         # refresh_needed(0) only compares two times.
@@ -146,10 +160,12 @@ class CredentialsProvider:
 
     async def _keep_fresh(self) -> None:
         while True:
-            await self._refresh(reload=self._refused.is_set())
-            self._looked.set()
-            if self._refused.is_set():
-                self._refused.clear()
+            reload = self._refused.is_set()
+            self._refused.clear()
+            await self._refresh(reload=reload)
+            if not self._refused.is_set():
+                self._looked.set()
+            if reload:
                 await asyncio.sleep(_RELOAD_PAUSE_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._refused.wait(), _CHECK_SECONDS)

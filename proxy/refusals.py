@@ -28,15 +28,20 @@ from proxy.errors import (
 _THROTTLING = frozenset(
     {"ThrottlingException", "Throttling", "ThrottledException", "TooManyRequestsException"}
 )
-_CREDENTIALS = frozenset(
+_ENDED = frozenset(
     {
-        *("AccessDeniedException", "AccessDenied", "ExpiredTokenException", "ExpiredToken"),
-        *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"),
+        *("ExpiredTokenException", "ExpiredToken"),
+        *("UnrecognizedClientException", "InvalidClientTokenId"),
+    }
+)
+_DENIED = frozenset(
+    {
+        *("AccessDeniedException", "AccessDenied", "InvalidSignatureException"),
         *("SignatureDoesNotMatch", "MissingAuthenticationTokenException"),
         *("IncompleteSignatureException", "OptInRequired", "RequestExpired"),
     }
 )
-_DENIED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
+_NOT_AUTHORIZED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 _NOT_FOUND = re.compile(r"(endpoint|inference component) \S+ (of account \S+ )?not found", re.I)
 _SHOWN_CHARACTERS = 2000
 
@@ -47,6 +52,7 @@ class Retry(enum.Enum):
     NEVER = enum.auto()
     SOON = enum.auto()  # throttled: a few times, with jitter
     UNTIL_AWAKE = enum.auto()  # the model is starting: until wake_timeout_seconds
+    WITH_NEW_CREDENTIALS = enum.auto()  # ours have ended: once, if there are newer ones
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -73,7 +79,9 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
             log_message=log_message,
             refusal=refusal,
         ), Retry.SOON
-    if error_type in _CREDENTIALS or status == 403:
+    if error_type in _ENDED:
+        return _credentials_refused(error_type, message), Retry.WITH_NEW_CREDENTIALS
+    if error_type in _DENIED or status == 403:
         return _credentials_refused(error_type, message), Retry.NEVER
     if error_type == "ModelError" or status == 424:
         return _model_error(refusal, said), Retry.NEVER
@@ -129,7 +137,7 @@ def stream_error(name: str, payload: bytes) -> ProxyError:
 
 def _credentials_refused(error_type: str, message: str) -> CredentialsRefused:
     log_message = f"AWS refused the proxy's credentials: {error_type}: {message}"
-    if denied := _DENIED.search(message):
+    if denied := _NOT_AUTHORIZED.search(message):
         action, resource = denied.groups()
         log_message = f"the proxy's role lacks the IAM action {action} on {resource or '*'}"
     return CredentialsRefused(

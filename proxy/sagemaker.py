@@ -12,6 +12,7 @@ import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from proxy.errors import (
     UpstreamFailed,
 )
 from proxy.refusals import Retry, read_refusal, stream_error, translate
-from proxy.signing import Signer
+from proxy.signing import Credentials, Signer
 
 T = TypeVar("T")
 
@@ -167,12 +168,14 @@ class SageMaker:
 
     async def _call(self, operation: str, invocation: Invocation) -> Answer:
         """Send until SageMaker takes the call, or trying again would be wrong or too late."""
-        give_up_waking = asyncio.get_running_loop().time() + self._config.wake_timeout_seconds
-        attempt = 0
+        loop = asyncio.get_running_loop()
+        give_up_waking = loop.time() + self._config.wake_timeout_seconds
+        attempt, renewed = 0, False
         while True:
             attempt += 1
+            credentials = self._credentials_to_use()
             try:
-                response = await self._send(operation, invocation)
+                response = await self._send(operation, invocation, credentials)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
                 # Without a connection, nothing can have reached the model.
                 error, retry = _translate_transport(exc), Retry.SOON
@@ -181,36 +184,40 @@ class SageMaker:
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
                 raise _translate_transport(exc) from exc
             else:
-                if response.status < 300:
+                if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     return Answer(response)
-                error, retry = await self._refuse(response, invocation.endpoint)
+                error, retry = await _read_error(response, invocation.endpoint)
 
             if retry is Retry.SOON and attempt <= self._config.retries:
                 await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**attempt, 5)))
             elif retry is Retry.UNTIL_AWAKE:
                 delay = min(0.25 * 2**attempt, 5) * random.uniform(0.5, 1)
-                if asyncio.get_running_loop().time() + delay > give_up_waking:
+                if loop.time() + delay > give_up_waking:
                     raise error
                 await asyncio.sleep(delay)
+            elif retry is Retry.WITH_NEW_CREDENTIALS and not renewed:
+                renewed = True
+                if not await self._credentials.replace(credentials):
+                    raise error
             else:
                 raise error
 
-    async def _send(self, operation: str, invocation: Invocation) -> aiohttp.ClientResponse:
-        credentials = self._credentials.current
-        if credentials is None:
-            raise CredentialsRefused(
-                "the proxy has no valid AWS credentials; its operator finds the reason in the log",
-                log_message=f"no credentials to sign with: {self._credentials.problem}",
-            )
-        path = f"{self._path}/endpoints/{invocation.endpoint}/{operation}"
-        headers = self._signer.sign(
-            credentials,
-            host=self._host,
-            path=path,
-            headers=invocation.headers,
-            body=invocation.body,
+    def _credentials_to_use(self) -> Credentials:
+        if credentials := self._credentials.current:
+            return credentials
+        raise CredentialsRefused(
+            "the proxy has no valid AWS credentials; its operator finds the reason in the log",
+            log_message=f"no credentials to sign with: {self._credentials.problem}",
         )
+
+    async def _send(
+        self, operation: str, invocation: Invocation, credentials: Credentials
+    ) -> aiohttp.ClientResponse:
+        path = f"{self._path}/endpoints/{invocation.endpoint}/{operation}"
         body = invocation.body
+        headers = self._signer.sign(
+            credentials, host=self._host, path=path, headers=invocation.headers, body=body
+        )
         return await self._session.post(
             URL(self._origin + path, encoded=True),
             # A large body is written piece by piece, so that others get their turn.
@@ -219,24 +226,19 @@ class SageMaker:
             allow_redirects=False,
         )
 
-    async def _refuse(
-        self, response: aiohttp.ClientResponse, endpoint: str
-    ) -> tuple[ProxyError, Retry]:
-        body = bytearray()
-        try:
-            async for data in response.content.iter_any():
-                body += data
-                if len(body) > _MAX_ERROR_BYTES:
-                    break
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise _translate_transport(exc) from exc
-        finally:
-            response.close()
-        refusal = read_refusal(response.status, response.headers, bytes(body))
-        error, retry = translate(refusal, endpoint)
-        if isinstance(error, CredentialsRefused):
-            self._credentials.refused()
-        return error, retry
+
+async def _read_error(response: aiohttp.ClientResponse, endpoint: str) -> tuple[ProxyError, Retry]:
+    body = bytearray()
+    try:
+        async for data in response.content.iter_any():
+            body += data
+            if len(body) > _MAX_ERROR_BYTES:
+                break
+    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+        raise _translate_transport(exc) from exc
+    finally:
+        response.close()
+    return translate(read_refusal(response.status, response.headers, bytes(body)), endpoint)
 
 
 def _checked(read: Callable[[bytes], T], data: bytes) -> T:

@@ -1,0 +1,93 @@
+"""The instance metadata service (IMDSv2) of an instance with a role, as credentials rotate."""
+
+import json
+import secrets
+import threading
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+ROLE = "proxy-role"
+_ROLES = "/latest/meta-data/iam/security-credentials/"
+
+
+class MetadataService:
+    """Hands out credentials of a role, new ones each time, as a context manager.
+
+    `lifetime` is that of the credentials; `away` makes the service fail, as an instance's does
+    while it is overloaded.
+    """
+
+    def __init__(self, lifetime: timedelta) -> None:
+        self.lifetime = lifetime
+        self.away = threading.Event()
+        self.issued: list[tuple[str, str, str]] = []  # access key, secret, token
+        self._tokens: set[str] = set()
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                if self.path != "/latest/api/token" or service.away.is_set():
+                    self.send_error(503)
+                    return
+                token = secrets.token_hex()
+                service._tokens.add(token)
+                self._answer(token)
+
+            def do_GET(self) -> None:
+                if service.away.is_set():
+                    self.send_error(503)
+                elif self.headers.get("X-aws-ec2-metadata-token") not in service._tokens:
+                    self.send_error(401)  # version 1 is off
+                elif self.path == _ROLES:
+                    self._answer(ROLE)
+                elif self.path == _ROLES + ROLE:
+                    self._answer(json.dumps(service._issue()))
+                else:
+                    self.send_error(404)
+
+            def _answer(self, text: str) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+
+    @property
+    def url(self) -> str:
+        """What AWS_EC2_METADATA_SERVICE_ENDPOINT has to be."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _issue(self) -> dict[str, str]:
+        issued = (f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex())
+        self.issued.append(issued)
+        access_key, secret, token = issued
+        return {
+            "Code": "Success",
+            "Type": "AWS-HMAC",
+            "LastUpdated": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "AccessKeyId": access_key,
+            "SecretAccessKey": secret,
+            "Token": token,
+            "Expiration": (datetime.now(UTC) + self.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }

@@ -1,0 +1,248 @@
+"""The catalogue follows the control plane, at a bounded cost, and outlives its failures."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from proxy import catalog as catalog_module
+from proxy.catalog import Catalog, is_endpoint_name
+from proxy.config import CatalogConfig
+from proxy.errors import Unavailable
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+class ControlPlane:
+    """Answers as the boto3 client does, from a dict, and counts the calls."""
+
+    def __init__(self, *names: str) -> None:
+        self.modified = dict.fromkeys(names, NOW)
+        self.calls: list[str] = []
+        self.failure: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self) -> "ControlPlane":
+        return self
+
+    def get_paginator(self, operation: str) -> "ControlPlane":
+        assert operation == "list_endpoints"
+        return self
+
+    def _called(self, operation: str) -> None:
+        self.calls.append(operation)
+        assert self.gate.wait(10)
+        if self.failure:
+            raise self.failure
+
+    def paginate(self, **_: Any) -> Iterable[dict[str, Any]]:
+        self._called("list_endpoints")
+        names = list(self.modified)
+        for start in range(0, len(names), 2):  # pages of two
+            yield {
+                "Endpoints": [
+                    {
+                        "EndpointName": name,
+                        "EndpointStatus": "InService",
+                        "CreationTime": NOW,
+                        "LastModifiedTime": self.modified[name],
+                    }
+                    for name in names[start : start + 2]
+                ]
+            }
+
+    def describe_endpoint(self, EndpointName: str) -> dict[str, Any]:  # noqa: N803
+        self._called(f"describe {EndpointName}")
+        return {"EndpointConfigName": "config"}
+
+    def describe_endpoint_config(self, EndpointConfigName: str) -> dict[str, Any]:  # noqa: N803
+        return {"ProductionVariants": [{"InstanceType": "ml.g5.xlarge"}]}
+
+
+@asynccontextmanager
+async def running(control_plane: ControlPlane, refresh: float = 3600) -> AsyncIterator[Catalog]:
+    catalog = Catalog(control_plane, CatalogConfig(refresh_seconds=refresh))
+    catalog.start()
+    try:
+        yield catalog
+    finally:
+        control_plane.gate.set()
+        await catalog.stop()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def denied() -> ClientError:
+    return ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, "ListEndpoints")
+
+
+async def names(catalog: Catalog) -> list[str]:
+    return [endpoint.name for endpoint in await catalog.endpoints()]
+
+
+async def test_every_page_is_listed_in_order() -> None:
+    async with running(ControlPlane("c", "a", "e", "b", "d")) as catalog:
+        assert await names(catalog) == ["a", "b", "c", "d", "e"]
+        assert catalog.loaded
+        assert catalog.problem is None
+
+
+async def test_changes_show_after_the_next_refresh() -> None:
+    control_plane = ControlPlane("a", "b")
+    async with running(control_plane, refresh=0.05) as catalog:
+        assert await names(catalog) == ["a", "b"]
+        del control_plane.modified["a"]
+        control_plane.modified["c"] = NOW
+        await until(lambda: "a" not in catalog._endpoints)
+        assert await names(catalog) == ["b", "c"]
+
+
+async def test_an_unknown_name_asks_once_for_all_who_wait() -> None:
+    control_plane = ControlPlane("a")
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        control_plane.modified["new"] = NOW
+        before = control_plane.calls.count("list_endpoints")
+        found = await asyncio.gather(*(catalog.exists("new") for _ in range(50)))
+        assert found == [True] * 50
+        assert control_plane.calls.count("list_endpoints") == before + 1
+
+
+async def test_a_known_name_asks_nothing() -> None:
+    control_plane = ControlPlane("a")
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        before = control_plane.calls.count("list_endpoints")
+        assert await catalog.exists("a")
+        assert control_plane.calls.count("list_endpoints") == before
+
+
+async def test_wrong_names_in_a_loop_ask_no_oftener_than_the_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalog_module, "_MISS_INTERVAL_SECONDS", 0.2)
+    control_plane = ControlPlane("a")
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        loop = asyncio.get_running_loop()
+        before, began = control_plane.calls.count("list_endpoints"), loop.time()
+        for number in range(4):
+            assert not await catalog.exists(f"wrong-{number}")
+        assert loop.time() - began > 0.55
+        assert control_plane.calls.count("list_endpoints") == before + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [
+        *(("a", True), ("my-endpoint-7", True), ("A" * 63, True)),
+        *(("", False), ("A" * 64, False), ("-a", False), ("a-", False), ("a/b", False)),
+        *(("a b", False), ("é", False), ("a\n", False), ("..", False), ("a_b", False)),
+    ],
+)
+def test_names_are_those_that_sagemaker_accepts(name: str, valid: bool) -> None:
+    assert is_endpoint_name(name) is valid
+
+
+async def test_a_name_that_cannot_be_one_asks_nothing() -> None:
+    control_plane = ControlPlane("a")
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        before = len(control_plane.calls)
+        assert not await catalog.exists("../other")
+        assert await catalog.find("../other") is None
+        assert len(control_plane.calls) == before
+
+
+async def test_a_control_plane_that_fails_leaves_the_last_good_list(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    control_plane = ControlPlane("a")
+    async with running(control_plane, refresh=0.02) as catalog:
+        assert await names(catalog) == ["a"]
+        control_plane.failure = denied()
+        await until(lambda: catalog.problem is not None)
+        calls = len(control_plane.calls)
+        await until(lambda: len(control_plane.calls) > calls + 3)
+        assert await names(catalog) == ["a"]
+        assert caplog.messages.count("the catalogue is stale") == 1
+        control_plane.failure = None
+        await until(lambda: catalog.problem is None)
+        assert "the catalogue is fresh again" in caplog.messages
+
+
+async def test_an_answer_nobody_foresaw_does_not_end_the_refreshing() -> None:
+    control_plane = ControlPlane("a")
+    control_plane.failure = KeyError("Endpoints")
+    async with running(control_plane, refresh=0.02) as catalog:
+        await until(lambda: catalog.problem is not None)
+        control_plane.failure = None
+        await until(lambda: catalog.loaded)
+
+
+async def test_while_there_is_no_list_sagemaker_itself_has_to_say() -> None:
+    control_plane = ControlPlane()
+    control_plane.failure = denied()
+    async with running(control_plane) as catalog:
+        assert await catalog.exists("perhaps")
+        assert not await catalog.exists("not a name")
+        await until(lambda: catalog.problem is not None)
+        assert await catalog.exists("perhaps")
+        with pytest.raises(Unavailable):
+            await catalog.endpoints()
+
+
+async def test_a_hanging_control_plane_is_waited_for_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalog_module, "_WAIT_SECONDS", 0.1)
+    control_plane = ControlPlane("a")
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        control_plane.gate.clear()
+        assert await catalog.exists("perhaps"), "nobody knows, so SageMaker has to say"
+        assert await catalog.exists("a")
+
+
+async def test_only_what_is_new_or_changed_is_described() -> None:
+    control_plane = ControlPlane("a", "b")
+
+    def described() -> list[str]:
+        return sorted(call for call in control_plane.calls if call.startswith("describe"))
+
+    async with running(control_plane, refresh=0.02) as catalog:
+        await until(lambda: len(described()) == 2)
+        descriptions = await catalog.descriptions()
+        assert [item.instance_type for _, item in descriptions] == ["ml.g5.xlarge"] * 2
+        control_plane.modified["b"] = LATER
+        control_plane.modified["c"] = NOW
+        await until(lambda: len(described()) == 4)
+        calls = control_plane.calls.count("list_endpoints")
+        await until(lambda: control_plane.calls.count("list_endpoints") > calls + 3)
+        assert described() == ["describe a", "describe b", "describe b", "describe c"]
+
+
+async def test_an_endpoint_that_cannot_be_described_is_listed_all_the_same() -> None:
+    control_plane = ControlPlane("a")
+
+    def refuse(EndpointName: str) -> dict[str, Any]:  # noqa: N803
+        raise denied()
+
+    control_plane.describe_endpoint = refuse  # type: ignore[method-assign]
+    async with running(control_plane) as catalog:
+        ((endpoint, description),) = await catalog.descriptions()
+        assert endpoint.name == "a"
+        assert (description.image, description.environment) == (None, {})
