@@ -34,7 +34,8 @@ class ReadyHandler(BaseHandler):
             )
             if applies
         ]
-        details = {"catalog": "stale" if services.catalog.problem else "fresh"}
+        fresh = "fresh" if services.catalog.loaded else "loading"
+        details = {"catalog": "stale" if services.catalog.problem else fresh}
         if reasons:
             self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
             self.write_json({"status": "unavailable", "reasons": reasons, **details})

@@ -3,6 +3,7 @@
 import json
 import secrets
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -23,6 +24,7 @@ class MetadataService:
         self.lifetime = lifetime
         self.away = threading.Event()
         self.issued: list[tuple[str, str, str]] = []  # access key, secret, token
+        self.on_issue: Callable[[], None] = lambda: None  # before they are handed out
         self._tokens: set[str] = set()
         service = self
 
@@ -81,6 +83,7 @@ class MetadataService:
     def _issue(self) -> dict[str, str]:
         issued = (f"ASIA{secrets.token_hex(8).upper()}", secrets.token_hex(20), secrets.token_hex())
         self.issued.append(issued)
+        self.on_issue()
         access_key, secret, token = issued
         return {
             "Code": "Success",

@@ -70,6 +70,7 @@ class RunningProxy:
     ) -> None:
         if self.process.poll() is None:
             self.stop(signal.SIGTERM)
+        self._close()
 
     @property
     def certificate(self) -> Path:
@@ -126,10 +127,13 @@ class RunningProxy:
         """Send a signal and wait for the end; the exit status."""
         self.process.send_signal(number)
         status = self.process.wait(timeout)
+        self._close()
+        return status
+
+    def _close(self) -> None:
         self._reader.join()
         if self.process.stderr is not None:
             self.process.stderr.close()
-        return status
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

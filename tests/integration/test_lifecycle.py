@@ -1,0 +1,230 @@
+"""Start and end: certificates, ports, credentials, and an exit that drops no request."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from proxy import certificates
+from tests.emulator.containers import chat
+from tests.emulator.emulator import Emulator
+from tests.emulator.metadata import MetadataService
+from tests.integration.conftest import QUICK
+from tests.integration.raw import RawClient
+from tests.integration.running import ROOT, RunningProxy, clean_environment
+
+CHAT = {
+    "model": "steady",
+    "messages": [{"role": "user", "content": "hello"}],
+    "stream": True,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def steady(emulator: Emulator) -> None:
+    """A model whose answer takes more than a second."""
+    emulator.add_endpoint("steady", chat.application(("steady",), token_delay=0.03))
+
+
+@pytest.fixture
+def own(emulator: Emulator, tmp_path: Path) -> Iterator[RunningProxy]:
+    """A proxy that a test may end."""
+    with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy:
+        yield proxy
+
+
+class TestEnd:
+    def test_sigterm_lets_streams_finish(self, own: RunningProxy) -> None:
+        with own.session() as session, ThreadPoolExecutor(8) as pool:
+            answers = [
+                session.post(f"{own.url}/v1/chat/completions", json=CHAT, stream=True)
+                for _ in range(8)
+            ]
+            own.process.send_signal(signal.SIGTERM)
+            own.wait_for_log(lambda entry: entry["message"] == "draining")
+            texts = list(pool.map(lambda answer: answer.text, answers))
+        assert all(text.endswith("data: [DONE]\n\n") for text in texts)
+        stopped = own.wait_for_log(lambda entry: entry["message"] == "stopped")
+        assert stopped["requests_cut"] == 0
+        assert own.process.wait(10) == 0
+
+    def test_while_it_drains_it_takes_no_new_connection(self, own: RunningProxy) -> None:
+        with own.session() as session, RawClient(own) as kept:
+            assert kept.request("GET", "/healthz", {}).status == 200
+            answer = session.post(f"{own.url}/v1/chat/completions", json=CHAT, stream=True)
+            own.process.send_signal(signal.SIGTERM)
+            own.wait_for_log(lambda entry: entry["message"] == "draining")
+            with pytest.raises(ConnectionError):
+                RawClient(own)
+            # One that was open is told, and closed after its answer.
+            ready = kept.request("GET", "/readyz", {})
+            assert ready.status == 503
+            assert "shutting down" in str(ready.json()["reasons"])
+            assert ready.headers["connection"] == "close"
+            assert kept.is_closed()
+            assert answer.text.endswith("data: [DONE]\n\n")
+
+    def test_what_takes_longer_than_the_drain_is_cut_and_counted(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        config = 'region = "us-east-1"\n[server]\ndrain_seconds = 0.2\n'
+        with RunningProxy(tmp_path, emulator.environment(), config) as proxy:
+            with proxy.session() as session:
+                url = f"{proxy.url}/v1/chat/completions"
+                answer = session.post(url, json=CHAT, stream=True)
+                proxy.process.send_signal(signal.SIGTERM)
+                stopped = proxy.wait_for_log(lambda entry: entry["message"] == "stopped")
+                assert stopped["requests_cut"] == 1
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    assert answer.text
+            assert proxy.process.wait(10) == 0
+
+    def test_a_second_sigterm_ends_it_now(self, own: RunningProxy) -> None:
+        with own.session() as session:
+            answer = session.post(f"{own.url}/v1/chat/completions", json=CHAT, stream=True)
+            own.process.send_signal(signal.SIGTERM)
+            own.wait_for_log(lambda entry: entry["message"] == "draining")
+            assert own.stop(signal.SIGTERM, timeout=2) == -signal.SIGTERM
+            answer.close()
+
+    def test_idle_connections_do_not_hold_it_up(self, own: RunningProxy) -> None:
+        with RawClient(own) as idle:
+            assert idle.request("GET", "/healthz", {}).status == 200
+            assert own.stop(timeout=3) == 0
+            assert idle.is_closed()
+
+
+class TestCertificate:
+    def test_the_first_start_makes_one_and_tells_its_fingerprint(self, own: RunningProxy) -> None:
+        served = ssl.get_server_certificate(("localhost", own.port))
+        assert served == own.certificate.read_text()
+        key = own.directory / "private_key.pem"
+        assert key.stat().st_mode & 0o777 == 0o600
+        pair = certificates.CertificatePair(own.certificate, key)
+        assert own.fingerprint == pair.fingerprint()
+
+    def test_the_second_start_uses_it_again(self, emulator: Emulator, tmp_path: Path) -> None:
+        with RunningProxy(tmp_path, emulator.environment(), QUICK) as first:
+            fingerprint = first.fingerprint
+        with RunningProxy(tmp_path, emulator.environment(), QUICK) as second:
+            assert second.fingerprint == fingerprint
+
+    def test_one_of_ones_own_is_served(self, emulator: Emulator, tmp_path: Path) -> None:
+        pair = certificates.create(tmp_path / "own", ["localhost", "mine.example.com"])
+        config = (
+            f'region = "us-east-1"\n[server]\ncertificate = "{pair.certificate}"\n'
+            f'private_key = "{pair.private_key}"\n'
+        )
+        with RunningProxy(tmp_path, emulator.environment(), config) as proxy:
+            assert proxy.fingerprint == pair.fingerprint()
+            assert not proxy.certificate.exists(), "it made one that nobody asked for"
+
+    def test_without_tls_it_says_so_and_serves_http(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        config = 'region = "us-east-1"\n[server]\ntls = false\n'
+        with RunningProxy(tmp_path, emulator.environment(), config, host="127.0.0.1") as proxy:
+            assert proxy.url == f"http://127.0.0.1:{proxy.port}"
+            answer = requests.get(f"{proxy.url}/healthz")
+            assert answer.json() == {"status": "ok"}
+
+
+def test_a_taken_port_is_said_in_one_line(own: RunningProxy, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "serve", "--port", str(own.port)],
+        cwd=ROOT,
+        env=clean_environment(tmp_path) | {"API_KEY": own.key, "REGION_NAME": "us-east-1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"sagemaker-proxy: cannot listen on *:{own.port}: Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_it_listens_on_every_address(own: RunningProxy, family: socket.AddressFamily) -> None:
+    address = "127.0.0.1" if family == socket.AF_INET else "::1"
+    try:
+        socket.create_server((address, 0), family=family).close()
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    session = own.session()
+    host = f"[{address}]" if family == socket.AF_INET6 else address
+    with session:
+        assert session.get(f"https://{host}:{own.port}/healthz").status_code == 200
+
+
+def test_the_key_is_nowhere_to_be_read(emulator: Emulator, tmp_path: Path) -> None:
+    secret = emulator.environment()["AWS_SECRET_ACCESS_KEY"]
+    seen: list[str] = []
+    with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy, proxy.session() as session:
+        key, url = proxy.key, proxy.url
+        for path in ("/", "/list_endpoints", "/v1/models", f"/{key}", f"/v1/models/{key}"):
+            seen.append(session.get(f"{url}{path}").text.replace(f"'{key}'", ""))
+        for path in ("/v1/chat/completions", f"/v1/chat/completions?api_key={key}"):
+            for body in (b"{", b'{"model": "demo-chat"}', b'{"model": "none"}'):
+                answer = session.post(f"{url}{path}", data=body)
+                seen.append(f"{answer.text}{answer.headers}")
+        emulator.set_fault("demo-echo", "garbage")
+        seen.append(session.post(f"{url}/endpoints/demo-echo/invocations", data=b"x").text)
+        with RawClient(proxy) as raw:
+            raw.send(f"GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\x01\r\n\r\n")
+            assert raw.read_head()[0] == 400
+        process = Path(f"/proc/{proxy.process.pid}")
+        seen.append((process / "cmdline").read_text())
+        proxy.stop()
+        seen += proxy.log
+    for directory, _, names in os.walk(tmp_path):
+        for name in names:
+            seen.append((Path(directory) / name).read_text(errors="replace"))
+    assert len(proxy.log) > 10
+    everything = "\n".join(seen)
+    assert key not in everything
+    assert uuid.UUID(key).hex not in everything
+    assert secret not in everything
+
+
+def test_an_instances_credentials_that_end_are_replaced_without_a_failure(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with MetadataService(lifetime=timedelta(hours=1)) as metadata:
+        environ = {
+            name: value
+            for name, value in emulator.environment().items()
+            if name.startswith("AWS_ENDPOINT")
+        } | {
+            "REGION_NAME": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "false",
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,
+        }
+
+        def accept_issued() -> None:
+            for access_key, secret, token in metadata.issued:
+                emulator.credentials.add(access_key, secret, token)
+
+        metadata.on_issue = accept_issued
+        with RunningProxy(tmp_path, environ) as proxy, proxy.session() as session:
+            for _rotation in range(3):
+                for _ in range(5):
+                    answer = session.post(f"{proxy.url}/predict", json={"model": "demo-echo"})
+                    assert answer.status_code == 200
+                emulator.credentials.expire(metadata.issued[-1][0])
+            used = {
+                call.headers["Authorization"].partition("Credential=")[2].partition("/")[0]
+                for call in emulator.calls("demo-echo")[-15:]
+            }
+            assert len(used) == 3
+            assert session.get(f"{proxy.url}/readyz").status_code == 200
