@@ -1,0 +1,97 @@
+"""What the README shows works as it is written, and its tables are complete."""
+
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.application import ROUTES
+from proxy.config import Config
+from tests.integration.running import ROOT, RunningProxy
+
+README = (ROOT / "README.md").read_text()
+
+
+def section(title: str) -> str:
+    """What stands under a heading, up to the next of its kind."""
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(language: str, text: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+USE = section("Use it")
+
+
+@pytest.fixture
+def folder(proxy: RunningProxy, tmp_path: Path) -> Path:
+    """Where a reader would be: in the repository, with the certificate at hand."""
+    shutil.copy(proxy.certificate, tmp_path / "certificate.pem")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    venv = tmp_path / ".venv" / "bin"
+    venv.mkdir(parents=True)
+    (venv / "python").symlink_to(sys.executable)
+    return tmp_path
+
+
+def run(command: list[str], proxy: RunningProxy, folder: Path) -> str:
+    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "API_KEY": proxy.key}
+    environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if "site-packages" in path)
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def here(text: str, proxy: RunningProxy) -> str:
+    """The README's text with this proxy's port."""
+    return text.replace("localhost:8000", f"localhost:{proxy.port}").replace(
+        "localhost 8000", f"localhost {proxy.port}"
+    )
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+def test_the_curl_lines_work(proxy: RunningProxy, folder: Path) -> None:
+    models, chat, csv = re.split(r"\n\n", blocks("sh", USE)[0])
+    assert '"demo-chat"' in run(["bash", "-c", here(models, proxy)], proxy, folder)
+    assert "data: [DONE]" in run(["bash", "-c", here(chat, proxy)], proxy, folder)
+    assert "1083.5" in run(["bash", "-c", here(csv, proxy)], proxy, folder)
+
+
+def test_the_python_programs_work(proxy: RunningProxy, folder: Path) -> None:
+    openai, boto3 = blocks("python", USE)
+    assert "Hello" in run([sys.executable, "-c", here(openai, proxy)], proxy, folder)
+    assert "1083.5" in run([sys.executable, "-c", here(boto3, proxy)], proxy, folder)
+
+
+@pytest.mark.parametrize("line", blocks("sh", USE)[1].splitlines())
+def test_the_smoke_scripts_work(proxy: RunningProxy, folder: Path, line: str) -> None:
+    assert "demo-chat" in run(["bash", "-c", here(line, proxy)], proxy, folder)
+
+
+def test_every_route_is_in_the_table() -> None:
+    told = set(re.findall(r"`(?:GET|POST) (\S+)`", section("The HTTP interface")))
+    assert told == {route for route, _, _ in ROUTES}
+
+
+def test_every_setting_is_in_the_table_with_its_default() -> None:
+    rows: dict[str, str] = {}
+    for line in section("Configuration").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        names = re.findall(r"`([a-z_.]+)`", cells[0])
+        if len(cells) == 3 and names:
+            defaults = re.findall(r"`([^`]*)`", cells[1]) or [""] * len(names)
+            rows.update(zip(names, defaults, strict=True))
+    config = Config()
+    expected = {"region": ""}
+    for name in ("server", "upstream", "catalog"):
+        for item in dataclasses.fields(getattr(config, name)):
+            value = getattr(getattr(config, name), item.name)
+            shown = {"True": "true", "": '""', "()": "[]"}.get(str(value), str(value))
+            expected[f"{name}.{item.name}"] = shown
+    assert rows == expected

@@ -1,0 +1,112 @@
+"""What goes wrong in a handler is answered, logged and never told in detail."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from proxy.config import Config
+from proxy.errors import InvalidRequest, UpstreamFailed
+from proxy.handlers.base import BaseHandler
+from proxy.handlers.services import Services, WorkerState
+from proxy.keys import KeyRing
+
+
+class Public(BaseHandler):
+    public = True
+
+
+class Buggy(Public):
+    async def respond(self, *path: str) -> None:
+        raise RuntimeError("internal detail")
+
+
+class BuggyLate(Public):
+    async def respond(self, *path: str) -> None:
+        self.write(b"the first half")
+        await self.flush()
+        raise RuntimeError("internal detail")
+
+
+class Refusing(Public):
+    async def respond(self, *path: str) -> None:
+        self.write(b"what was never sent")
+        raise InvalidRequest("no such thing", param="thing", log_message="operator's matter")
+
+
+class RefusingLate(Public):
+    async def respond(self, *path: str) -> None:
+        self.set_header("Content-Length", "100")
+        self.write(b"the first half")
+        await self.flush()
+        raise UpstreamFailed("gone")
+
+
+@asynccontextmanager
+async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, WorkerState]]:
+    state = WorkerState()
+    nothing = cast(Any, None)
+    services = Services(Config(), KeyRing({}), nothing, nothing, nothing, state)
+    application = Application([(r"/", handler, {"services": services, "route": "/"})])
+    server = HTTPServer(application)
+    sockets = bind_sockets(0, "127.0.0.1")
+    server.add_sockets(sockets)
+    try:
+        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}", state
+    finally:
+        server.stop()
+        await server.close_all_connections()
+
+
+async def get(url: str) -> tuple[int, dict[str, Any], str]:
+    async with aiohttp.ClientSession() as session, session.get(url) as answer:
+        return answer.status, await answer.json(), answer.headers["X-Request-Id"]
+
+
+async def test_an_unforeseen_error_is_500_without_its_details(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(Buggy) as (url, state):
+        status, body, request_id = await get(url)
+        assert state.open_requests == 0
+    assert status == 500
+    assert body["error"]["type"] == "server_error"
+    assert "internal detail" not in str(body)
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert vars(record)["fields"]["request_id"] == request_id
+
+
+@pytest.mark.parametrize("handler", [BuggyLate, RefusingLate])
+async def test_an_answer_that_fails_late_cannot_pass_for_whole(
+    handler: type[BaseHandler],
+) -> None:
+    async with serving(handler) as (url, state):
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert answer.status == 200
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await answer.read()
+        async with asyncio.timeout(5):
+            await state.idle.wait()
+
+
+async def test_an_error_replaces_what_was_not_sent_yet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(Refusing) as (url, _):
+        status, body, _ = await get(url)
+    assert status == 400
+    assert body == {
+        "error": {
+            "message": "no such thing",
+            "type": "invalid_request_error",
+            "code": "invalid_request",
+            "param": "thing",
+        }
+    }
+    assert "operator's matter" in caplog.messages
