@@ -5,7 +5,6 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2 as httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
@@ -36,7 +35,7 @@ def base_url(request: pytest.FixtureRequest, proxy: RunningProxy) -> str:
 def connect(proxy: RunningProxy, base_url: str, **options: Any) -> openai.OpenAI:
     return openai.OpenAI(
         **{"api_key": proxy.key, "base_url": base_url, "max_retries": 0, **options},
-        http_client=httpx.Client(verify=proxy.client_context()),
+        http_client=openai.DefaultHttpxClient(verify=proxy.client_context()),
     )
 
 
@@ -143,7 +142,7 @@ async def test_the_async_client_streams_many_at_once(proxy: RunningProxy) -> Non
     async with openai.AsyncOpenAI(
         api_key=proxy.key,
         base_url=f"{proxy.url}/v1",
-        http_client=httpx.AsyncClient(verify=proxy.client_context()),
+        http_client=openai.DefaultAsyncHttpxClient(verify=proxy.client_context()),
     ) as client:
 
         async def ask(question: str) -> str:
@@ -220,7 +219,7 @@ def test_an_unverified_certificate_is_a_connection_error(proxy: RunningProxy) ->
         api_key=proxy.key,
         base_url=f"{proxy.url}/v1",
         max_retries=0,
-        http_client=httpx.Client(verify=ssl.create_default_context()),
+        http_client=openai.DefaultHttpxClient(verify=ssl.create_default_context()),
     )
     with client, pytest.raises(openai.APIConnectionError):
         client.models.list()

@@ -1,0 +1,1 @@
+"""The demo: the embedded SageMaker, the proxy in front of it, and lines to paste."""
