@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -45,6 +46,8 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
         served = served_model(options.model_url)
         print(f"{_OWN_MODEL} is {served} at {options.model_url}.", flush=True)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The emulator runs in this process; the terminal is for the guide.
+    logging.basicConfig(filename=folder / "emulator.log", filemode="w", level=logging.WARNING)
     print("Starting …", flush=True)
 
     _forget_aws_settings()
@@ -79,6 +82,7 @@ def _forget_aws_settings() -> None:
 def _start_language_model(processes: Processes, folder: Path) -> str:
     model = LanguageModel()
     if not model.is_installed():
+        language_model.check_compilers()
         print(
             f"Installing {language_model.NAME} and llama.cpp into {shown(model.venv)}. "
             "This once, llama.cpp is compiled: 5 to 7 minutes on two cores.",
@@ -136,10 +140,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port} is not between 0 and 65535")
-    return port
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0 and 65535")
+    return int(text)
 
 
 if __name__ == "__main__":

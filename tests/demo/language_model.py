@@ -41,6 +41,16 @@ _STAGES = (
 _ADDRESS = re.compile(r"Uvicorn running on (http://\S+)")
 
 
+def check_compilers() -> None:
+    """Raise ``Failed`` if the installation could not compile."""
+    for language, (variable, *names) in _COMPILERS.items():
+        if not os.environ.get(variable) and not any(map(shutil.which, names)):
+            raise Failed(
+                f"no {language} compiler found ({names[0]}): the language model is compiled "
+                "on first use; install one (Debian: apt install build-essential)"
+            )
+
+
 @dataclass(frozen=True)
 class LanguageModel:
     """The model's environment, and the lock that says what belongs there."""
@@ -62,7 +72,6 @@ class LanguageModel:
         self, processes: Processes, folder: Path, report: Callable[[str, float], None]
     ) -> None:
         """Create the environment. ``report`` is told the stage and the seconds so far, often."""
-        _check_compilers()
         began = time.monotonic()
         create = [sys.executable, "-m", "venv", "--clear", str(self.venv)]
         pip = [str(self.python), "-m", "pip", "install", "--verbose"]
@@ -85,7 +94,7 @@ class LanguageModel:
         command += ["--model_alias", NAME, "--chat_format", "chatml", "--n_ctx", _CONTEXT_TOKENS]
         process = processes.start(
             "the language model",
-            [*command, "--host", "127.0.0.1", "--port", "0"],
+            [*command, "--verbose", "false", "--host", "127.0.0.1", "--port", "0"],
             environment=clean_environment(),
             log=folder / "language-model.log",
         )
@@ -99,15 +108,6 @@ class LanguageModel:
     @property
     def _lock_hash(self) -> str:
         return hashlib.sha256(self.lock.read_bytes()).hexdigest()
-
-
-def _check_compilers() -> None:
-    for language, (variable, *names) in _COMPILERS.items():
-        if not os.environ.get(variable) and not any(map(shutil.which, names)):
-            raise Failed(
-                f"no {language} compiler found ({names[0]}): the language model is compiled "
-                "on first use; install one (Debian: apt install build-essential)"
-            )
 
 
 def _run(

@@ -26,7 +26,8 @@ def served_model(url: str) -> str:
         exc.close()
         raise Failed(f"--model-url {url}: {models} answers {exc.code} {exc.reason}") from exc
     except (OSError, HTTPException) as exc:
-        reason = exc.reason if isinstance(exc, URLError) else exc
+        cause = exc.reason if isinstance(exc, URLError) else exc
+        reason = getattr(cause, "strerror", None) or cause
         raise Failed(f"--model-url {url}: nothing answers at {models} ({reason})") from exc
     except (ValueError, LookupError, TypeError) as exc:
         raise Failed(f"--model-url {url}: {models} names no model") from exc

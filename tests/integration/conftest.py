@@ -34,9 +34,12 @@ def emulator() -> Iterator[Emulator]:
 
 @pytest.fixture(autouse=True)
 def no_faults_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
     if "emulator" in request.fixturenames:
-        request.getfixturevalue("emulator").clear_faults()
+        emulator: Emulator = request.getfixturevalue("emulator")
+        yield
+        emulator.clear_faults()
+    else:
+        yield
 
 
 @pytest.fixture(scope="module")
