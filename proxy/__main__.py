@@ -10,6 +10,7 @@ import resource
 import socket
 import ssl
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvloop
@@ -21,7 +22,12 @@ from proxy.credentials import Aws, AwsConfigurationError
 from proxy.keys import InvalidKeyFormat, KeyRing, new_key
 from proxy.server import Worker
 
+logger = logging.getLogger(__name__)
+
 _BACKLOG = 1024
+
+# Open files that are no configured connection: refused ones, libraries, threads' own.
+_OTHER_FILES = 250
 
 
 class CommandFailed(Exception):
@@ -95,7 +101,7 @@ def _serve(options: argparse.Namespace) -> int:
     except AwsConfigurationError as exc:
         raise CommandFailed(str(exc)) from exc
     sockets = _bind(config)
-    _raise_file_limit()
+    config = _fit_file_limit(config)
     port = sockets[0].getsockname()[1]
     scheme = "https" if config.server.tls else "http"
     worker = Worker(config, keys, aws, sockets, ssl_context)
@@ -188,10 +194,27 @@ def _bind(config: Config) -> list[socket.socket]:
         raise CommandFailed(f"cannot listen on {where}: {exc.strerror or exc}") from exc
 
 
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system lets us: each connection is one."""
+def _fit_file_limit(config: Config) -> Config:
+    """Allow as many open files as the system lets us, and no more connections than fit in."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = config.server.max_connections + config.upstream.max_connections + _OTHER_FILES
+    if hard == resource.RLIM_INFINITY or wanted <= hard:
+        return config
+    # A client's request takes one connection here and one there.
+    share = max((hard - _OTHER_FILES) // 2, 1)
+    server = replace(config.server, max_connections=min(config.server.max_connections, share))
+    upstream = replace(config.upstream, max_connections=min(config.upstream.max_connections, share))
+    log.log_fields(
+        logger,
+        logging.WARNING,
+        "the limit of open files (LimitNOFILE, ulimit -n) is too low for the configured "
+        "max_connections; going on with fewer",
+        open_files=hard,
+        server_max_connections=server.max_connections,
+        upstream_max_connections=upstream.max_connections,
+    )
+    return replace(config, server=server, upstream=upstream)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # What SageMaker accepts as an endpoint's name (EndpointName in its API reference).
 _NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}", re.ASCII)
+_MAX_NAME_LENGTH = 63
 
 # Refreshes that unknown names ask for start at least this far apart, so that a client with a
 # wrong name in a loop does not use up the account's ListEndpoints rate.
@@ -106,19 +107,17 @@ class Catalog:
         """All endpoints, by name. Raises ``Unavailable`` while they have never been listed."""
         if not self._loaded:
             await self._refresh_for_miss()
-        if not self._loaded:
-            raise Unavailable(
-                "the endpoints cannot be listed at the moment", headers={"Retry-After": "5"}
-            )
+        self._check_loaded()
         return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.name)
 
     async def find(self, name: str) -> Endpoint | None:
         """The endpoint ``name``; a name not yet known asks the control plane once more.
 
-        All who wait share that one refresh.
+        All who wait share that one refresh. Raises ``Unavailable`` as ``endpoints`` does.
         """
         if name not in self._endpoints and is_endpoint_name(name):
             await self._refresh_for_miss()
+            self._check_loaded()
         return self._endpoints.get(name)
 
     async def exists(self, name: str) -> bool:
@@ -146,6 +145,12 @@ class Catalog:
         return [
             (endpoint, self._descriptions.get(endpoint.name, unknown)[1]) for endpoint in endpoints
         ]
+
+    def _check_loaded(self) -> None:
+        if not self._loaded:
+            raise Unavailable(
+                "the endpoints cannot be listed at the moment", headers={"Retry-After": "5"}
+            )
 
     async def _keep_fresh(self) -> None:
         while True:
@@ -215,7 +220,7 @@ class Catalog:
 
 def is_endpoint_name(name: str) -> bool:
     """Whether SageMaker could have an endpoint of this name."""
-    return _NAME.fullmatch(name) is not None
+    return len(name) <= _MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
 
 
 def _list_endpoints(control_plane: Callable[[], Any]) -> list[Endpoint]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 # botocore renews 15 minutes ahead of the end, so looking this often is ahead of time, too.
 _CHECK_SECONDS = 5.0
 
-# After a refusal made us look again from scratch, the least time until the next such look.
+# A look from scratch that found nothing new speaks for all refusals of so many seconds.
 _RELOAD_PAUSE_SECONDS = 1.0
 
 # How long a start waits for credentials before it goes on without, and a call for newer ones.
@@ -60,7 +62,9 @@ class Aws:
         self._lock = threading.Lock()
         self._control_plane: Any = None
         try:
-            self._session = boto3.Session(region_name=region or None)
+            # Other AWS SDKs read AWS_REGION; botocore knows AWS_DEFAULT_REGION only.
+            named = region or os.environ.get("AWS_REGION") or None
+            self._session = boto3.Session(region_name=named)
             if self._session.region_name is None:
                 raise AwsConfigurationError(
                     "no AWS region: set REGION_NAME (or AWS_REGION), or region in the configuration"
@@ -75,6 +79,11 @@ class Aws:
         self.runtime_url: str = runtime.meta.endpoint_url.rstrip("/")
         if urlsplit(self.runtime_url).scheme not in ("http", "https"):
             raise AwsConfigurationError(f"{self.runtime_url!r} is no URL to call SageMaker at")
+        bundle = os.environ.get("AWS_CA_BUNDLE") or None
+        try:
+            self.ssl_context = ssl.create_default_context(cafile=bundle)
+        except OSError as exc:
+            raise AwsConfigurationError(f"AWS_CA_BUNDLE: cannot use {bundle}: {exc}") from exc
 
     def control_plane(self) -> Any:
         """The boto3 client ``sagemaker``. Raises ``NoCredentialsError``.
@@ -109,7 +118,8 @@ class CredentialsProvider:
         self._current: Credentials | None = None
         self._problem: str | None = _NOT_LOADED
         self._looked = asyncio.Event()
-        self._refused = asyncio.Event()
+        self._replacing: asyncio.Task[None] | None = None
+        self._nothing_new_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
         # A thread of its own: whatever else waits for AWS, renewal does not queue behind it.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="credentials")
@@ -122,10 +132,11 @@ class CredentialsProvider:
 
     async def stop(self) -> None:
         """End the renewal."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        for task in (self._task, self._replacing):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -147,11 +158,20 @@ class CredentialsProvider:
         valid beyond their end, to outlast a metadata service that is away, so this happens.
         """
         if self._current == refused:
-            self._looked.clear()
-            self._refused.set()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._looked.wait(), _REPLACE_SECONDS)
+            now = asyncio.get_running_loop().time()
+            if self._replacing is None and now - self._nothing_new_at < _RELOAD_PAUSE_SECONDS:
+                return False
+            if self._replacing is None:
+                self._replacing = asyncio.create_task(self._look_from_scratch())
+            await asyncio.wait([self._replacing], timeout=_REPLACE_SECONDS)
         return self._current not in (None, refused)
+
+    async def _look_from_scratch(self) -> None:
+        before = self._current
+        await self._refresh(reload=True)
+        if self._current == before:
+            self._nothing_new_at = asyncio.get_running_loop().time()
+        self._replacing = None
 
     def _expired(self) -> bool:
         # refresh_needed(0) only compares two times.
@@ -160,15 +180,9 @@ class CredentialsProvider:
 
     async def _keep_fresh(self) -> None:
         while True:
-            reload = self._refused.is_set()
-            self._refused.clear()
-            await self._refresh(reload=reload)
-            if not self._refused.is_set():
-                self._looked.set()
-            if reload:
-                await asyncio.sleep(_RELOAD_PAUSE_SECONDS)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._refused.wait(), _CHECK_SECONDS)
+            await self._refresh()
+            self._looked.set()
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def _refresh(self, *, reload: bool = False) -> None:
         loop = asyncio.get_running_loop()
@@ -188,12 +202,12 @@ class CredentialsProvider:
         self._problem = problem
 
     def _load(self, reload: bool) -> Credentials | None:
+        source = self._source
         if reload:
             self._aws.reload()
-            self._source = None
-        if self._source is None:
-            self._source = self._aws.credentials()
-        if self._source is None:
-            return None
-        frozen = self._source.get_frozen_credentials()
-        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+        if reload or source is None:
+            source = self._aws.credentials()
+        frozen = source and source.get_frozen_credentials()
+        # Only now: until there are others, what we have goes by its own source's clock.
+        self._source = source
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token) if frozen else None

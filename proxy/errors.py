@@ -126,6 +126,13 @@ class ModelNotFound(RouteNotFound):
     code = "model_not_found"
     native_type = "ValidationError"
 
+    def __init__(self, model: str, *, refusal: Refusal | None = None) -> None:
+        super().__init__(
+            f"The model {model[:100]!r} does not exist or you do not have access to it.",
+            param="model",
+            refusal=refusal,
+        )
+
 
 class MethodNotAllowed(ProxyError):
     """The path exists, the method does not. ``headers`` carries ``Allow``."""

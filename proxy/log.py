@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from typing import TextIO
 
-ACCESS = logging.getLogger("proxy.access")
+_access = logging.getLogger("proxy.access")
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,3 +47,19 @@ def log_fields(logger: logging.Logger, level: int, message: str, **fields: objec
     if logger.isEnabledFor(level):
         present = {name: value for name, value in fields.items() if value is not None}
         logger.log(level, message, extra={"fields": present})
+
+
+def log_access(*, began: float, first_byte: float | None, **fields: object) -> None:
+    """Log one request. ``began`` and ``first_byte`` are ``time.monotonic()`` as they happened."""
+    log_fields(
+        _access,
+        logging.INFO,
+        "request",
+        milliseconds=_milliseconds(time.monotonic() - began),
+        first_byte_milliseconds=None if first_byte is None else _milliseconds(first_byte - began),
+        **fields,
+    )
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 1)

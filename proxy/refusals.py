@@ -30,15 +30,22 @@ _THROTTLING = frozenset(
 )
 _ENDED = frozenset(
     {
-        *("ExpiredTokenException", "ExpiredToken"),
-        *("UnrecognizedClientException", "InvalidClientTokenId"),
+        "ExpiredTokenException",
+        "ExpiredToken",
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
     }
 )
 _DENIED = frozenset(
     {
-        *("AccessDeniedException", "AccessDenied", "InvalidSignatureException"),
-        *("SignatureDoesNotMatch", "MissingAuthenticationTokenException"),
-        *("IncompleteSignatureException", "OptInRequired", "RequestExpired"),
+        "AccessDeniedException",
+        "AccessDenied",
+        "IncompleteSignatureException",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "OptInRequired",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
     }
 )
 _NOT_AUTHORIZED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
@@ -72,7 +79,7 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
     error_type, status = refusal.error_type, refusal.status
     log_message = f"SageMaker answered {status} {error_type}: {message}"
 
-    if error_type in _THROTTLING:
+    if error_type in _THROTTLING or (status == 429 and not error_type):
         return Throttled(
             "SageMaker is throttling requests to this model; try again shortly",
             headers={"Retry-After": "1"},
@@ -97,7 +104,7 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
             refusal=refusal,
         ), Retry.UNTIL_AWAKE
     if status == 400 and _NOT_FOUND.search(message):
-        return model_not_found(endpoint, refusal), Retry.NEVER
+        return ModelNotFound(endpoint, refusal=refusal), Retry.NEVER
     if 400 <= status < 500:
         error: ProxyError = InvalidRequest(
             message or "SageMaker refused the request", log_message=log_message, refusal=refusal
@@ -105,17 +112,11 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
         error.status = status
         return error, Retry.NEVER
     return UpstreamFailed(
-        f"SageMaker failed ({error_type or status})", log_message=log_message, refusal=refusal
+        f"SageMaker failed ({error_type or status})",
+        log_message=log_message,
+        # What is no error (a redirect) is nothing to pass on as one.
+        refusal=refusal if status >= 400 else None,
     ), Retry.NEVER
-
-
-def model_not_found(model: str, refusal: Refusal | None = None) -> ModelNotFound:
-    """The one error for a model that does not exist or is not for this caller."""
-    return ModelNotFound(
-        f"The model {model[:100]!r} does not exist or you do not have access to it.",
-        param="model",
-        refusal=refusal,
-    )
 
 
 def stream_error(name: str, payload: bytes) -> ProxyError:
@@ -153,15 +154,19 @@ def _model_error(refusal: Refusal, said: dict[str, object]) -> ProxyError:
     text = str(said.get("OriginalMessage") or "")
     if 400 <= status < 500:
         return ContainerError(ContainerAnswer(status, text), refusal=refusal)
-    summary = str(said.get("Message") or said.get("message") or text)
-    log_message = f"the container answered {status}: {(text or summary)[:_SHOWN_CHARACTERS]}"
+    # The container's words are the client's alone: they may quote the request. The operator finds
+    # them in the container's own log.
+    where = said.get("LogStreamArn")
+    log_message = f"the container answered {status}" + (f"; its log: {where}" if where else "")
     # A container that does not answer in SageMaker's time has no status of its own.
+    summary = str(said.get("Message") or said.get("message") or text)
     if status == 0 and "timed out" in summary:
         return DeadlineExceeded(
             "the model took longer than SageMaker allows", log_message=log_message, refusal=refusal
         )
     return UpstreamFailed(
-        f"the model failed with status {status}: {(text or summary)[:_SHOWN_CHARACTERS]}",
+        f"the model failed with status {status}"
+        + (f": {text[:_SHOWN_CHARACTERS]}" if text else ""),
         log_message=log_message,
         refusal=refusal,
     )
@@ -170,6 +175,6 @@ def _model_error(refusal: Refusal, said: dict[str, object]) -> ProxyError:
 def _fields(body: bytes) -> dict[str, object]:
     try:
         parsed = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import TypeVar
@@ -36,7 +36,7 @@ from proxy.signing import Credentials, Signer
 T = TypeVar("T")
 
 _MAX_ERROR_BYTES = 1024 * 1024
-_LARGE_BODY_BYTES = 64 * 1024
+_LARGE_BODY_BYTES = 256 * 1024
 _KEEP_ALIVE_SECONDS = 30.0
 
 # aiohttp would add these of its own; only what the caller gives is signed and sent.
@@ -121,6 +121,7 @@ class SageMaker:
     def __init__(
         self,
         runtime_url: str,
+        ssl_context: ssl.SSLContext,
         signer: Signer,
         credentials: CredentialsProvider,
         config: UpstreamConfig,
@@ -138,7 +139,7 @@ class SageMaker:
             connector=aiohttp.TCPConnector(
                 limit=config.max_connections,
                 keepalive_timeout=_KEEP_ALIVE_SECONDS,
-                ssl=ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE") or None),
+                ssl=ssl_context,
             ),
             timeout=aiohttp.ClientTimeout(
                 total=None,
@@ -170,9 +171,8 @@ class SageMaker:
         """Send until SageMaker takes the call, or trying again would be wrong or too late."""
         loop = asyncio.get_running_loop()
         give_up_waking = loop.time() + self._config.wake_timeout_seconds
-        attempt, renewed = 0, False
+        retries, naps, renewed = 0, 0, False
         while True:
-            attempt += 1
             credentials = self._credentials_to_use()
             try:
                 response = await self._send(operation, invocation, credentials)
@@ -188,10 +188,12 @@ class SageMaker:
                     return Answer(response)
                 error, retry = await _read_error(response, invocation.endpoint)
 
-            if retry is Retry.SOON and attempt <= self._config.retries:
-                await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**attempt, 5)))
+            if retry is Retry.SOON and retries < self._config.retries:
+                retries += 1
+                await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**retries, 5)))
             elif retry is Retry.UNTIL_AWAKE:
-                delay = min(0.25 * 2**attempt, 5) * random.uniform(0.5, 1)
+                naps += 1
+                delay = min(0.25 * 2**naps, 5) * random.uniform(0.5, 1)
                 if loop.time() + delay > give_up_waking:
                     raise error
                 await asyncio.sleep(delay)
@@ -215,13 +217,20 @@ class SageMaker:
     ) -> aiohttp.ClientResponse:
         path = f"{self._path}/endpoints/{invocation.endpoint}/{operation}"
         body = invocation.body
-        headers = self._signer.sign(
-            credentials, host=self._host, path=path, headers=invocation.headers, body=body
+        sign = partial(
+            self._signer.sign,
+            credentials,
+            host=self._host,
+            path=path,
+            headers=invocation.headers,
+            body=body,
         )
+        # A large body takes long to hash, so a thread does; and it is written piece by piece.
+        large = len(body) > _LARGE_BODY_BYTES
+        headers = await asyncio.to_thread(sign) if large else sign()
         return await self._session.post(
             URL(self._origin + path, encoded=True),
-            # A large body is written piece by piece, so that others get their turn.
-            data=body if len(body) < _LARGE_BODY_BYTES else io.BytesIO(body),
+            data=io.BytesIO(body) if large else body,
             headers=headers,
             allow_redirects=False,
         )

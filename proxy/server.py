@@ -116,7 +116,13 @@ class Worker:
             keys=self._keys,
             credentials=credentials,
             catalog=Catalog(self._aws.control_plane, self._config.catalog),
-            sagemaker=SageMaker(self._aws.runtime_url, signer, credentials, self._config.upstream),
+            sagemaker=SageMaker(
+                self._aws.runtime_url,
+                self._aws.ssl_context,
+                signer,
+                credentials,
+                self._config.upstream,
+            ),
             state=WorkerState(),
         )
 

@@ -43,8 +43,7 @@ class Signer:
     def __init__(self, region: str, service: str) -> None:
         self._region = region
         self._service = service
-        self._key_of: tuple[str, str] | None = None
-        self._key = b""
+        self._cached: tuple[str, str, bytes] = ("", "", b"")  # secret, date, key
 
     def sign(
         self,
@@ -95,12 +94,13 @@ class Signer:
         return signed
 
     def _signing_key(self, secret_key: str, date: str) -> bytes:
-        if self._key_of != (secret_key, date):
+        cached_secret, cached_date, key = self._cached
+        if (cached_secret, cached_date) != (secret_key, date):
             key = f"AWS4{secret_key}".encode()
             for part in (date, self._region, self._service, "aws4_request"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._key_of, self._key = (secret_key, date), key
-        return self._key
+            self._cached = (secret_key, date, key)  # in one step, for threads may share a signer
+        return key
 
 
 def _canonical_path(path: str) -> str:

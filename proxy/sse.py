@@ -10,8 +10,6 @@ import re
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
-DONE = b"data: [DONE]\n\n"
-
 # The end of a line and the empty line after it. Atomic, so that a CRLF is never taken for two ends.
 _BOUNDARY = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("proxy.config", "proxy.keys", "proxy.log", "proxy.certificates"),
     ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
     ("proxy.catalog", "proxy.sagemaker"),
-    ("proxy.handlers", "proxy.handlers.services"),
+    ("proxy.handlers", "proxy.handlers.admission", "proxy.handlers.services"),
     ("proxy.handlers.base",),
     ("proxy.handlers.relay",),
     (

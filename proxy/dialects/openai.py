@@ -72,7 +72,7 @@ def read_usage(data: bytes) -> Usage | None:
         return None
     try:
         usage, _ = _json.raw_decode(data[starts[-1] :].decode(errors="replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     return Usage(

@@ -1,4 +1,4 @@
-"""What every route shares: who calls, the bounds, the body, errors, the access log."""
+"""What every route shares: admission, the body, the answer, errors, the access log."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ import uuid
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from proxy import log
 from proxy.errors import (
     ContainerError,
     DeadlineExceeded,
-    HeadersTooLarge,
-    InvalidKey,
-    MethodNotAllowed,
+    InvalidRequest,
     ProxyError,
-    RequestTooLarge,
     RouteNotFound,
     TooManyConnections,
 )
+from proxy.handlers import admission
 from proxy.handlers.services import Services
 from proxy.keys import Caller
 
@@ -33,14 +32,12 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_UNFORESEEN = "an error in the proxy itself; its log has the details under the request id"
+_CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
 
 # Of a body that is too large, this much is read and thrown away after the answer, so that the
 # answer is not lost to a reset connection. What is longer loses its connection.
 _DISCARD_BYTES = 64 * 1024 * 1024
-
-_CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
-
-_CORS_MAX_AGE_SECONDS = "600"
 
 
 @stream_request_body
@@ -63,6 +60,8 @@ class BaseHandler(RequestHandler):
         self._body: list[bytes] = []
         self._body_bytes = 0
         self._refused = False
+        self._close_when_sent = False
+        self._counted = True
         self._ended = False
         self._client_gone = False
         self._task: asyncio.Task[Any] | None = None
@@ -85,111 +84,75 @@ class BaseHandler(RequestHandler):
     def compute_etag(self) -> None:
         """No ETag: no answer here is worth revalidating."""
 
+    @property
+    def _stream(self) -> Any:
+        return self.request.connection.stream  # type: ignore[union-attr]
+
     # --- before the body ---------------------------------------------------------------------
 
     def prepare(self) -> None:
         """Admit the request, or refuse it before its body is read."""
+        origins = self.services.config.server.allowed_origins
+        for name, value in admission.cors_headers(self.request, origins, self.methods):
+            self.set_header(name, value)
         try:
-            self._set_cors_headers()
             self._admit()
         except ProxyError as error:
             self._refuse(error)
 
     def _admit(self) -> None:
-        server = self.services.config.server
-        headers = self.request.headers
-        size = len(self.request.uri or "") + sum(len(k) + len(v) + 4 for k, v in headers.get_all())
-        if size > server.max_header_bytes:
-            raise HeadersTooLarge(
-                f"the request line and headers are {size} bytes; "
-                f"at most {server.max_header_bytes} are allowed"
-            )
+        server, headers = self.services.config.server, self.request.headers
+        admission.check_headers(self.request, server)
         excess = self.services.state.excess_connections
         if excess and self._stream in excess:
+            self._close_when_sent = True
             raise TooManyConnections(
                 f"the server has its {server.max_connections} connections; try again shortly",
-                headers={"Retry-After": "1", "Connection": "close"},
+                headers={"Retry-After": "1"},
             )
         if self.request.method == "OPTIONS":
             return
         if not self.public:
-            self.caller = self._authenticate()
+            self.caller = admission.authenticate(headers, self.services.keys)
         if self.request.method not in self.methods:
-            raise self._method_not_allowed()
-        length = headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > server.max_body_bytes:
-            raise self._request_too_large()
-
-    def _authenticate(self) -> Caller:
-        headers = self.request.headers
-        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
-        offered = [headers.get("X-API-Key", ""), bearer if scheme.lower() == "bearer" else ""]
-        for key in filter(None, offered):
-            if caller := self.services.keys.find(key):
-                return caller
-        raise InvalidKey(
-            "the API key is not valid"
-            if any(offered)
-            else "an API key is needed: send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
-
-    def _allow(self) -> str:
-        return ", ".join((*self.methods, "OPTIONS"))
-
-    def _method_not_allowed(self) -> MethodNotAllowed:
-        return MethodNotAllowed(
-            f"{self.request.method} is not allowed here; use {' or '.join(self.methods)}",
-            headers={"Allow": self._allow()},
-        )
-
-    def _request_too_large(self) -> RequestTooLarge:
-        limit = self.services.config.server.max_body_bytes
-        return RequestTooLarge(f"the request body is over the limit of {limit} bytes")
-
-    def _set_cors_headers(self) -> None:
-        allowed = self.services.config.server.allowed_origins
-        if not allowed:
-            return
-        self.set_header("Vary", "Origin")
-        origin = self.request.headers.get("Origin", "")
-        if origin and (origin in allowed or "*" in allowed):
-            self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Expose-Headers", "x-request-id, retry-after")
-            if self.request.method == "OPTIONS":
-                asked = self.request.headers.get("Access-Control-Request-Headers", "")
-                self.set_header("Access-Control-Allow-Methods", self._allow())
-                self.set_header("Access-Control-Allow-Headers", asked)
-                self.set_header("Access-Control-Max-Age", _CORS_MAX_AGE_SECONDS)
+            raise admission.method_not_allowed(self.request.method, self.methods)
+        admission.check_announced_body(headers, server)
+        if headers.get("Expect", "").lower() == "100-continue":
+            headers["Expect"] = "100-continue"  # Tornado knows it in lower case only
 
     def _refuse(self, error: ProxyError) -> None:
         """Answer at once; the body, if one is coming, is discarded before the request ends."""
         self._refused = True
         self._body.clear()
         self._render(error)
-        if self.request.headers.get("Expect"):
-            self.finish()  # the client waits for our word before it sends its body
+        headers = self.request.headers
+        if "Expect" in headers and admission.awaits_body(headers):
+            # The client waits for our word before it sends its body. It will not come now.
+            self._close_when_sent = True
+            self.finish()
         else:
             self.flush()
+            self._count_out()  # its answer is sent: a drain need not wait for the rest of its body
 
     # --- the body ----------------------------------------------------------------------------
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body, within its bound."""
+        """Keep the body, within its bound, of a request that has a use for one."""
         self._body_bytes += len(chunk)
-        limit = self.services.config.server.max_body_bytes
+        server = self.services.config.server
         if self._refused:
-            if self._body_bytes > limit + _DISCARD_BYTES and not self._finished:
+            if self._body_bytes > server.max_body_bytes + _DISCARD_BYTES and not self._finished:
                 self.finish()  # closes the connection, for the body is not read to its end
-        elif self._body_bytes > limit:
-            self._refuse(self._request_too_large())
-        else:
+        elif self._body_bytes > server.max_body_bytes:
+            self._refuse(admission.request_too_large(server))
+        elif self.caller is not None and self.request.method == "POST":
             self._body.append(chunk)
 
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+    def take_body(self) -> bytes:
+        """The whole body, which is not kept here from now on."""
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
 
     # --- the answer --------------------------------------------------------------------------
 
@@ -208,6 +171,8 @@ class BaseHandler(RequestHandler):
             self._fail(error)
         except TimeoutError:
             self._fail(DeadlineExceeded("the request took longer than the server allows"))
+        except StreamClosedError:
+            self._note_client_gone()
         except asyncio.CancelledError:
             if not self._client_gone or self._task is None:
                 raise
@@ -224,7 +189,7 @@ class BaseHandler(RequestHandler):
         """Say which methods there are; a browser's preflight is answered by the CORS headers."""
         if not self._refused:
             self.set_status(HTTPStatus.NO_CONTENT)
-            self.set_header("Allow", self._allow())
+            self.set_header("Allow", admission.allow(self.methods))
 
     def write_json(self, value: object) -> None:
         """Answer with ``value`` as JSON."""
@@ -240,30 +205,47 @@ class BaseHandler(RequestHandler):
         """Send what has been written; done when the socket has taken it."""
         if self._first_byte is None:
             self._first_byte = time.monotonic()
-            if self.services.state.draining:
+            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
+                # Only the connection's end can tell where this answer ends.
+                self._close_when_sent = True
+                self.request.headers.pop("Connection", None)
+            if self._close_when_sent or self.services.state.draining:
                 self.set_header("Connection", "close")
         return super().flush(include_footers)
 
-    @property
-    def _stream(self) -> Any:
-        return self.request.connection.stream  # type: ignore[union-attr]
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Complete the answer. The request ends when the client has taken it all, or too long."""
+        try:
+            done = super().finish(chunk)
+            unsent = self._stream.write(b"") if self._stream.writing() else None
+        except StreamClosedError:
+            self._finished = True
+            self._note_client_gone()
+            self._end()
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        if unsent is None:
+            self._end()
+        else:
+            seconds = self.services.config.server.body_timeout_seconds
+            give_up = asyncio.get_running_loop().call_later(seconds, self._stream.close)
+            unsent.add_done_callback(lambda future: self._sent(future, give_up))
+        return done
 
-    def send_small_writes_at_once(self) -> None:
-        """Turn Nagle's algorithm off; Tornado turns it on again after each request."""
-        self._stream.set_nodelay(True)
+    def _sent(self, future: asyncio.Future[None], give_up: asyncio.TimerHandle) -> None:
+        give_up.cancel()
+        if future.exception() is not None:
+            self._note_client_gone()
+        self._end()
 
     # --- errors ------------------------------------------------------------------------------
 
     def _fail(self, error: ProxyError) -> None:
         if error.log_message:
-            log.log_fields(
-                logger,
-                logging.ERROR if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO,
-                error.log_message,
-                request_id=self.request_id,
-                model=self.model,
-                code=error.code,
-            )
+            level = logging.ERROR if error.status >= 500 else logging.INFO
+            fields = {"request_id": self.request_id, "model": self.model, "code": error.code}
+            log.log_fields(logger, level, error.log_message, **fields)
         if self._headers_written:
             self.log_details["error"] = error.code
             self.fail_late(error)
@@ -277,10 +259,9 @@ class BaseHandler(RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer what Tornado itself refuses, before ``prepare`` or in place of it."""
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error: ProxyError = self._method_not_allowed()
+            error: ProxyError = admission.method_not_allowed(self.request.method, self.methods)
         elif status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-            error = RouteNotFound("the request path is not valid")
-            error.status = status_code
+            error = InvalidRequest("the request path is not valid")
         else:
             error = ProxyError(_UNFORESEEN)
         self._render(error)
@@ -303,11 +284,11 @@ class BaseHandler(RequestHandler):
             body = error.answer.body
         else:
             body = json.dumps(error.to_openai())
-        return error.status, {"Content-Type": JSON}, body.encode()
+        return error.status, {"Content-Type": JSON}, body.encode(errors="replace")
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """Log what nobody foresaw, with its traceback."""
-        if value is not None and not isinstance(value, HTTPError):
+        if value is not None and not isinstance(value, HTTPError | StreamClosedError):
             fields = {"request_id": self.request_id, "route": self.route}
             logger.error("unforeseen error", exc_info=value, extra={"fields": fields})
 
@@ -316,43 +297,44 @@ class BaseHandler(RequestHandler):
     def on_connection_close(self) -> None:
         """The client has left: stop working for it."""
         super().on_connection_close()
-        self._client_gone = True
-        if not self._headers_written:
-            self.set_status(_CLIENT_CLOSED_REQUEST, "Client Closed Request")
-        self.log_details["client_gone"] = True
+        self._note_client_gone()
         if self._task is not None:
             self._task.cancel()
         else:
             self._end()  # it left in the middle of its body, so nothing else will
 
-    def on_finish(self) -> None:
-        """The answer is complete."""
-        self._end()
+    def _note_client_gone(self) -> None:
+        self._client_gone = True
+        self.log_details["client_gone"] = True
+        if not self._headers_written:
+            self.set_status(_CLIENT_CLOSED_REQUEST, "Client Closed Request")
+
+    def _count_out(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.services.state.request_ended()
 
     def _end(self) -> None:
         if self._ended:
             return
         self._ended = True
-        self.services.state.request_ended()
-        took = time.monotonic() - self._began
-        first_byte = None if self._first_byte is None else self._first_byte - self._began
-        log.log_fields(
-            log.ACCESS,
-            logging.INFO,
-            "request",
+        self._count_out()
+        log.log_access(
+            began=self._began,
+            first_byte=self._first_byte,
             request_id=self.request_id,
             key=self.caller.name if self.caller else None,
             client=self.request.remote_ip,
-            method=self.request.method,
+            method=(self.request.method or "")[:20],
             route=self.route,
             model=self.model,
             status=self.get_status(),
-            milliseconds=round(took * 1000, 1),
-            first_byte_milliseconds=None if first_byte is None else round(first_byte * 1000, 1),
             bytes_in=self._body_bytes,
             bytes_out=self.bytes_out,
             **self.log_details,
         )
+        if self._close_when_sent:
+            self._stream.close()
 
 
 class NotFoundHandler(BaseHandler):
@@ -365,13 +347,10 @@ class NotFoundHandler(BaseHandler):
         raise RouteNotFound("no such path; see the README for the routes")
 
 
-_UNFORESEEN = "an error in the proxy itself; its log has the details under the request id"
-
-
 def _is_json_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -24,13 +24,13 @@ class NativeHandler(RelayHandler):
         self.model = endpoint
         headers = {
             name: value
-            for name, value in self.request.headers.get_all()
+            for name, value in self.request.headers.items()
             if name in ("Content-Type", "Accept") or name.startswith("X-Amzn-Sagemaker-")
         }
         for name, value in headers.items():
             if not value.isascii():
                 raise InvalidRequest(f"the header {name} must be ASCII")
-        return Invocation(endpoint, self.body, headers)
+        return Invocation(endpoint, self.take_body(), headers)
 
     def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:
         """SageMaker's own answer where there is one, else one in its shape."""

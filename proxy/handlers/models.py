@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.catalog import Endpoint
+from proxy.errors import ModelNotFound
 from proxy.handlers.base import BaseHandler
-from proxy.refusals import model_not_found
 
 
 class ModelsHandler(BaseHandler):
@@ -23,7 +23,7 @@ class ModelHandler(BaseHandler):
         """Tell of one endpoint by its name."""
         endpoint = await self.services.catalog.find(path[0])
         if endpoint is None:
-            raise model_not_found(path[0])
+            raise ModelNotFound(path[0])
         self.write_json(_model(endpoint))
 
 

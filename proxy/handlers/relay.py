@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 from proxy import sse
 from proxy.dialects import openai
-from proxy.errors import ProxyError, UpstreamFailed
-from proxy.handlers.base import BaseHandler
-from proxy.refusals import model_not_found
+from proxy.errors import ModelNotFound, ProxyError, UpstreamFailed
+from proxy.handlers.base import JSON, BaseHandler
 from proxy.sagemaker import Answer, Invocation
 
 _FLUSH_BYTES = 64 * 1024
@@ -28,19 +27,19 @@ class RelayHandler(BaseHandler):
 
         Raises ``InvalidRequest`` and ``ModelNotFound``.
         """
-        routing = openai.read_routing(self.body)
+        body = self.take_body()
+        routing = openai.read_routing(body)
         self.model = routing.model[:100]
         if not await self.services.catalog.exists(routing.model):
-            raise model_not_found(routing.model)
+            raise ModelNotFound(routing.model)
         # JSON is what the body has just proved to be, whatever the client calls it.
-        return Invocation(routing.model, self.body, {"Content-Type": "application/json"}), (
-            routing.stream
-        )
+        return Invocation(routing.model, body, {"Content-Type": JSON}), routing.stream
 
     async def relay(self, answer: Answer, header_prefixes: tuple[str, ...] = ()) -> None:
         """Pass on a whole answer, in pieces when it is long."""
         async with answer:
             self.set_status(answer.status)
+            self.set_header("Content-Type", "application/octet-stream")  # if it names none
             self.copy_headers(answer, ("content-type", "content-length", *header_prefixes))
             tail, unsent = b"", 0
             async for chunk in answer.chunks():
@@ -71,7 +70,7 @@ class RelayHandler(BaseHandler):
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
-        self.send_small_writes_at_once()
+        self._stream.set_nodelay(True)  # Tornado takes that back after each request
         async for piece in pieces:
             self.write(piece)
             await self.flush()
@@ -92,7 +91,8 @@ class RelayHandler(BaseHandler):
         """Copy those of the answer's headers whose lower-case name starts with a prefix."""
         for name, value in answer.headers.items():
             if name.lower().startswith(prefixes):
-                self.set_header(name, value)
+                # The HTTP client reads bytes as UTF-8, Tornado writes them as Latin-1.
+                self.set_header(name, value.encode(errors="surrogateescape").decode("latin-1"))
 
     def note_usage(self, data: bytes) -> None:
         """Keep the token counts for the access log, if ``data`` names them."""

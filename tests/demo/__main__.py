@@ -16,6 +16,7 @@ from tests.demo.guide import print_guide
 from tests.demo.language_model import LanguageModel
 from tests.demo.openai_model import served_model
 from tests.demo.processes import ROOT, Failed, Processes, Stopped, shown
+from tests.emulator.isolation import forget_aws_settings
 
 _OWN_MODEL = "my-model"
 _REPORT_SECONDS = 9.0
@@ -50,7 +51,7 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
     logging.basicConfig(filename=folder / "emulator.log", filemode="w", level=logging.WARNING)
     print("Starting …", flush=True)
 
-    _forget_aws_settings()
+    forget_aws_settings()
     # Not before the quick checks, and not before a signal is caught: it takes a while to import.
     from tests.emulator.demo import demo_endpoints
     from tests.emulator.emulator import Emulator
@@ -70,13 +71,6 @@ def _run(options: argparse.Namespace, processes: Processes) -> None:
             next(iter(models), "demo-chat"),
         )
         processes.wait()
-
-
-def _forget_aws_settings() -> None:
-    """Keep the user's own profile and credentials from the emulator, which uses boto3."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-    os.environ.update(gateway.NO_AWS_FILES)
 
 
 def _start_language_model(processes: Processes, folder: Path) -> str:

@@ -15,10 +15,10 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 from tornado.netutil import bind_sockets
 
 from tests.demo.processes import Failed, Processes, clean_environment
+from tests.emulator.isolation import NO_AWS_FILES
 
 HOST = "localhost"
 # The user's own profiles and settings have no say here.
-NO_AWS_FILES = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
 
 _CONFIG = Path(__file__).with_name("proxy.toml")
 _START_SECONDS = 30.0

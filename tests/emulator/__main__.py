@@ -7,11 +7,13 @@ import threading
 
 from tests.emulator.demo import demo_endpoints
 from tests.emulator.emulator import Emulator
+from tests.emulator.isolation import forget_aws_settings
 
 
 def main() -> None:
     """Start, print what a shell needs to know, and wait."""
     options = _arguments()
+    forget_aws_settings()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -86,6 +86,10 @@ class RawClient:
             body = self._file.read(int(headers.get("content-length", "0")))
         return RawAnswer(status, headers, body)
 
+    def read_to_end(self) -> bytes:
+        """Read until the server closes the connection."""
+        return self._file.read()
+
     def is_closed(self) -> bool:
         """Wait for the server's side to end; whether it has."""
         try:

@@ -27,13 +27,21 @@ class RunningProxy:
     """`python -m proxy serve` on a free port, with a key and a certificate of its own."""
 
     def __init__(
-        self, directory: Path, environ: Mapping[str, str], config: str = "", *, host: str = ""
+        self,
+        directory: Path,
+        environ: Mapping[str, str],
+        config: str = "",
+        *,
+        host: str = "",
+        open_files: int | None = None,
     ) -> None:
         self.key = str(uuid.uuid4())
         self.directory = directory
         self.log: list[str] = []
         self._entries: queue.Queue[Entry] = queue.Queue()
         command = [sys.executable, "-m", "proxy", "serve", "--port", "0"]
+        if open_files:
+            command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         if host:
             command += ["--host", host]
         if config:

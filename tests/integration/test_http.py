@@ -1,5 +1,6 @@
 """HTTP itself: who is let in, what is refused and how, and every bound."""
 
+import contextlib
 import json
 import socket
 import time
@@ -96,6 +97,20 @@ class TestKeys:
     def test_health_is_public(self, raw: RawClient, path: str) -> None:
         assert raw.request("GET", path, {}).status == 200
 
+    @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+    def test_nobody_fills_memory_without_one(self, proxy: RunningProxy, method: str) -> None:
+        before = proxy.resident_bytes()
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                raw = stack.enter_context(RawClient(proxy))
+                raw.send(
+                    f"{method} /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+                )
+                raw.send(b"x" * 990_000)
+            with RawClient(proxy) as other:  # answered when the rest has been read, or nearly so
+                assert other.request("GET", "/healthz", {}).status == 200
+            assert proxy.resident_bytes() - before < 10_000_000
+
 
 class TestMethodsAndPaths:
     def test_head_is_get_without_the_body(self, raw: RawClient, proxy: RunningProxy) -> None:
@@ -120,6 +135,7 @@ class TestMethodsAndPaths:
             ("POST", "/healthz", "GET, HEAD, OPTIONS"),
             ("PATCH", "/endpoints/demo-echo/invocations", "POST, OPTIONS"),
             ("BREW", "/predict", "POST, OPTIONS"),
+            ("B" * 5000, "/predict", "POST, OPTIONS"),
         ],
     )
     def test_another_method_is_405_with_allow(
@@ -127,7 +143,8 @@ class TestMethodsAndPaths:
     ) -> None:
         answer = raw.request(method, path, proxy.headers)
         assert (answer.status, answer.headers["allow"]) == (405, allow)
-        assert method in answer.body.decode()
+        assert method[:20] in answer.body.decode()
+        assert len(answer.body) < 500
 
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
     @pytest.mark.parametrize("path", ["/nowhere", "/v1/", "/endpoints//invocations", "/%ff"])
@@ -144,6 +161,33 @@ class TestMethodsAndPaths:
         answer = raw.request("GET", "/v1/models/%ff%fe", proxy.headers)
         assert 400 <= answer.status < 500
         assert answer.json()["error"]["message"]
+
+
+class TestOldClients:
+    """HTTP/1.0, which has no chunks."""
+
+    def test_a_stream_ends_with_its_connection(self, raw: RawClient, proxy: RunningProxy) -> None:
+        body = json.dumps(
+            {
+                "model": "demo-chat",
+                "stream": True,
+                "messages": [{"role": "user", "content": "hello"}],
+            }
+        )
+        raw.send(
+            f"POST /v1/chat/completions HTTP/1.0\r\nX-API-Key: {proxy.key}\r\n"
+            f"Connection: keep-alive\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        )
+        status, headers = raw.read_head()
+        assert status == 200
+        assert headers["connection"] == "close"
+        assert "transfer-encoding" not in headers
+        assert raw.read_to_end().endswith(b"data: [DONE]\n\n")
+
+    def test_an_answer_with_a_length_keeps_its_connection(self, raw: RawClient) -> None:
+        for _ in range(2):
+            raw.send("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert raw.read_answer().json() == {"status": "ok"}
 
 
 class TestCors:
@@ -245,15 +289,17 @@ class TestBodies:
             f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
             f"Content-Length: {MAX_BODY_BYTES + 1}\r\nExpect: 100-continue\r\n\r\n"
         )
-        assert raw.read_answer().status == 413
+        answer = raw.read_answer()
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
         assert raw.is_closed()
 
+    @pytest.mark.parametrize("expect", ["100-continue", "100-Continue"])
     def test_a_client_that_asks_first_is_told_to_go_on(
-        self, raw: RawClient, proxy: RunningProxy
+        self, raw: RawClient, proxy: RunningProxy, expect: str
     ) -> None:
         raw.send(
             f"POST /endpoints/demo-echo/invocations HTTP/1.1\r\nHost: x\r\n"
-            f"X-API-Key: {proxy.key}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+            f"X-API-Key: {proxy.key}\r\nContent-Length: 5\r\nExpect: {expect}\r\n\r\n"
         )
         assert raw.read_head()[0] == 100
         raw.send("hello")
@@ -269,6 +315,39 @@ class TestBodies:
         answer = raw.request("POST", path, proxy.headers, body)
         assert answer.status == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+
+    def test_an_absurd_length_is_refused(self, raw: RawClient, proxy: RunningProxy) -> None:
+        raw.send(
+            f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
+            f"Content-Length: {'9' * 5000}\r\n\r\n"
+        )
+        assert raw.read_answer().status == 413
+
+    def test_an_answer_nested_without_end_is_passed_on(
+        self, raw: RawClient, proxy: RunningProxy
+    ) -> None:
+        deep = b'{"usage":{"a":' + b"[" * 50_000 + b"]" * 50_000 + b"}}"
+        answer = raw.request("POST", "/endpoints/demo-echo/invocations", proxy.headers, deep)
+        assert (answer.status, answer.body) == (200, deep)
+
+    def test_so_is_a_refusal(self, raw: RawClient, proxy: RunningProxy, emulator: Emulator) -> None:
+        deep = "[" * 50_000
+        emulator.set_fault("demo-echo", "model_error", original_status=422, original_message=deep)
+        answer = raw.request("POST", "/predict", proxy.headers, b'{"model": "demo-echo"}')
+        assert answer.status == 422
+
+    def test_repeated_headers_for_sagemaker_reach_it_together(
+        self, raw: RawClient, proxy: RunningProxy, emulator: Emulator
+    ) -> None:
+        raw.send(
+            f"POST /endpoints/demo-echo/invocations HTTP/1.1\r\nHost: x\r\n"
+            f"X-API-Key: {proxy.key}\r\nContent-Length: 0\r\n"
+            "X-Amzn-SageMaker-Custom-Attributes: a\r\n"
+            "X-Amzn-SageMaker-Custom-Attributes: b\r\n\r\n"
+        )
+        assert raw.read_answer().status == 200
+        sent = emulator.calls("demo-echo")[-1].headers
+        assert sent["X-Amzn-SageMaker-Custom-Attributes"] == "a,b"
 
     def test_headers_for_sagemaker_must_be_ascii(self, raw: RawClient, proxy: RunningProxy) -> None:
         raw.send(
@@ -331,6 +410,25 @@ class TestTime:
         assert raw.is_closed()
         assert proxy.wait_for_request(request_id)["status"] == 499
 
+    def test_one_that_never_takes_its_answer_is_dropped(
+        self, raw: RawClient, proxy: RunningProxy
+    ) -> None:
+        request_id = uuid.uuid4().hex
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        body = b"x" * MAX_BODY_BYTES
+        with contextlib.suppress(OSError):
+            for _ in range(10):  # more than the kernel's buffers hold
+                raw.send(
+                    f"POST /endpoints/demo-echo/invocations HTTP/1.1\r\nHost: x\r\n"
+                    f"X-API-Key: {proxy.key}\r\nX-Request-Id: {request_id}\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n"
+                )
+                raw.send(body)
+        gone = proxy.wait_for_log(
+            lambda entry: entry.get("request_id") == request_id and "client_gone" in entry
+        )
+        assert gone["client_gone"] is True
+
     def test_one_that_never_shakes_hands_is_dropped(self, proxy: RunningProxy) -> None:
         with socket.create_connection(("localhost", proxy.port), timeout=10) as connection:
             assert connection.recv(1) == b""
@@ -348,9 +446,10 @@ class TestConnections:
             assert answer.json()["error"]["code"] == "too_many_connections"
             assert int(answer.headers["retry-after"]) >= 1
             assert answer.headers["connection"] == "close"
-        for client in clients:
+        for client, answer in zip(clients, answers, strict=True):
             with client:
-                pass
+                if answer.status == 503:
+                    assert client.is_closed()
 
     def test_when_they_are_gone_new_ones_are_served(self, proxy: RunningProxy) -> None:
         deadline = time.monotonic() + 10

@@ -1,6 +1,9 @@
 """Start and end: certificates, ports, credentials, and an exit that drops no request."""
 
+import contextlib
+import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -96,6 +99,31 @@ class TestEnd:
             own.wait_for_log(lambda entry: entry["message"] == "draining")
             assert own.stop(signal.SIGTERM, timeout=2) == -signal.SIGTERM
             answer.close()
+
+    def test_an_answer_that_is_still_on_its_way_is_taken_to_its_end(
+        self, own: RunningProxy
+    ) -> None:
+        body = b"x" * 20_000_000  # more than the kernel's buffers hold
+        with RawClient(own) as slow:
+            slow.send(
+                f"POST /endpoints/demo-echo/invocations HTTP/1.1\r\nHost: x\r\n"
+                f"X-API-Key: {own.key}\r\nContent-Length: {len(body)}\r\n\r\n"
+            )
+            slow.send(body)
+            status, headers = slow.read_head()
+            assert (status, headers["content-length"]) == (200, str(len(body)))
+            own.process.send_signal(signal.SIGTERM)
+            own.wait_for_log(lambda entry: entry["message"] == "draining")
+            assert len(slow.read_to_end()) == len(body)
+        assert own.process.wait(10) == 0
+
+    def test_a_refused_request_that_never_ends_its_body_does_not_hold_it_up(
+        self, own: RunningProxy
+    ) -> None:
+        with RawClient(own) as raw:
+            raw.send("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+            assert raw.read_answer().status == 401
+            assert own.stop(timeout=3) == 0
 
     def test_idle_connections_do_not_hold_it_up(self, own: RunningProxy) -> None:
         with RawClient(own) as idle:
@@ -228,3 +256,21 @@ def test_an_instances_credentials_that_end_are_replaced_without_a_failure(
             }
             assert len(used) == 3
             assert session.get(f"{proxy.url}/readyz").status_code == 200
+
+
+def test_a_low_limit_of_open_files_lowers_the_bound_of_connections(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1000:
+        pytest.skip("this machine's own limit is as low")
+    with RunningProxy(tmp_path, emulator.environment(), QUICK, open_files=300) as proxy:
+        warning = json.loads(proxy.log[0])
+        assert "open files" in warning["message"]
+        assert warning["server_max_connections"] == 25
+        statuses = []
+        with contextlib.ExitStack() as stack:
+            for _ in range(30):
+                raw = stack.enter_context(RawClient(proxy))
+                statuses.append(raw.request("GET", "/healthz", {}).status)
+        assert statuses == [200] * 25 + [503] * 5

@@ -147,6 +147,20 @@ class TestLeavers:
         entry = proxy.wait_for_request(request_id)
         assert entry["client_gone"] is True
 
+    def test_those_who_leave_a_fast_stream_are_no_errors(
+        self, proxy: RunningProxy, flood: Flood
+    ) -> None:
+        ids = [uuid.uuid4().hex for _ in range(20)]
+        for request_id in ids:
+            with RawClient(proxy) as raw:
+                begin(raw, proxy, "flood", **{"X-Request-Id": request_id})
+                raw.read_chunk()
+        for request_id in ids:
+            entry = proxy.wait_for_request(request_id)
+            assert entry["client_gone"] is True
+            assert "error" not in entry
+        assert not [line for line in proxy.log if "unforeseen" in line]
+
     def test_so_does_one_that_leaves_before_the_first_byte(
         self, proxy: RunningProxy, emulator: Emulator
     ) -> None:

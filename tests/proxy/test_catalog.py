@@ -203,6 +203,8 @@ async def test_while_there_is_no_list_sagemaker_itself_has_to_say() -> None:
         assert await catalog.exists("perhaps")
         with pytest.raises(Unavailable):
             await catalog.endpoints()
+        with pytest.raises(Unavailable):
+            await catalog.find("perhaps")
 
 
 async def test_a_hanging_control_plane_is_waited_for_within_a_bound(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import credentials
+from proxy import certificates, credentials
 from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
 from proxy.signing import Credentials
 from tests.emulator.metadata import MetadataService
@@ -82,9 +83,22 @@ class TestAddress:
         aws = Aws(region)
         assert (aws.runtime_url, aws.region, aws.signing_name) == (url, region, "sagemaker")
 
-    def test_the_region_may_come_from_the_aws_settings(self, environ: pytest.MonkeyPatch) -> None:
-        environ.setenv("AWS_DEFAULT_REGION", "ap-south-1")
+    @pytest.mark.parametrize("name", ["AWS_DEFAULT_REGION", "AWS_REGION"])
+    def test_the_region_may_come_from_the_aws_settings(
+        self, environ: pytest.MonkeyPatch, name: str
+    ) -> None:
+        environ.setenv(name, "ap-south-1")
         assert Aws().region == "ap-south-1"
+
+    def test_a_bundle_of_certificates_that_cannot_be_used_is_told(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        pair = certificates.create(tmp_path, ["localhost"])
+        environ.setenv("AWS_CA_BUNDLE", str(pair.certificate))
+        assert Aws("us-east-1").ssl_context.cert_store_stats()["x509"] == 1
+        environ.setenv("AWS_CA_BUNDLE", str(tmp_path / "absent.pem"))
+        with pytest.raises(AwsConfigurationError, match="AWS_CA_BUNDLE"):
+            Aws("us-east-1")
 
     @pytest.mark.parametrize(
         ("region", "message"), [("", "no AWS region"), ("no region", "no region")]
@@ -165,6 +179,47 @@ async def test_all_who_are_refused_share_one_look_for_others(metadata: MetadataS
         assert provider.current == Credentials(*metadata.issued[-1])
         assert await provider.replace(refused), "they have been replaced already"
         assert len(metadata.issued) == asked + 1
+
+
+async def test_a_refusal_right_after_a_look_that_found_nothing_new_is_told_at_once(
+    environ: pytest.MonkeyPatch,
+) -> None:
+    environ.setattr(credentials, "_RELOAD_PAUSE_SECONDS", 60)
+    environ.setenv("AWS_ACCESS_KEY_ID", "AK")
+    environ.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    async with running(Aws("us-east-1")) as provider:
+        refused = provider.current
+        assert refused is not None
+        assert not await provider.replace(refused)
+        environ.setenv("AWS_SECRET_ACCESS_KEY", "new")
+        async with asyncio.timeout(0.05):
+            assert not await provider.replace(refused)
+
+
+async def test_while_others_are_looked_for_the_old_ones_stay_in_use(
+    environ: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    source = Source(tmp_path, environ)
+    source.issue("old", timedelta(hours=1))
+    aws = Aws("us-east-1")
+    async with running(aws) as provider:
+        old = provider.current
+        assert old == Credentials("AK", "old", "token")
+        began, go_on = threading.Event(), threading.Event()
+        find = aws.credentials
+
+        def find_slowly() -> object:
+            began.set()
+            assert go_on.wait(10)
+            return find()
+
+        environ.setattr(aws, "credentials", find_slowly)
+        looking = asyncio.create_task(provider.replace(old))
+        await asyncio.to_thread(began.wait, 10)
+        assert provider.current == old
+        source.issue("new", timedelta(hours=1))
+        go_on.set()
+        assert await looking
 
 
 class Source:

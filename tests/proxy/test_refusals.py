@@ -90,6 +90,8 @@ def refuse(status: int, error_type: str, **body: object) -> tuple[ProxyError, Re
             "rate_limit_exceeded",
             Retry.NEVER,
         ),
+        (429, "", {}, 429, "rate_limit_exceeded", Retry.SOON),
+        (307, "", {}, 502, "upstream_error", Retry.NEVER),
         (413, "", {"message": "too long"}, 413, "invalid_request", Retry.NEVER),
         (502, "", {}, 502, "upstream_error", Retry.NEVER),
     ],
@@ -139,7 +141,28 @@ def test_the_containers_own_words_and_the_whole_refusal_are_kept() -> None:
     assert "CUDA OOM" in failed.message
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff", b"null"])
+def test_a_failed_container_is_traced_by_its_log_and_not_by_its_words() -> None:
+    error, _ = refuse(
+        424,
+        "ModelError",
+        OriginalStatusCode=500,
+        OriginalMessage="cannot parse: my secret prompt",
+        LogStreamArn="arn:aws:logs:us-east-1:123456789012:log-group:llama",
+    )
+    assert error.log_message is not None
+    assert "secret prompt" not in error.log_message
+    assert "log-group:llama" in error.log_message
+    assert "123456789012" not in error.message
+
+
+def test_without_words_of_the_containers_sagemakers_are_not_passed_on() -> None:
+    error, _ = refuse(
+        424, "ModelError", OriginalStatusCode=500, Message="See account 123456789012 for more"
+    )
+    assert "123456789012" not in error.message
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"\xff", b"null", b"[" * 100_000])
 def test_a_body_that_is_no_json_object_is_survived(body: bytes) -> None:
     for status in (400, 403, 424, 429, 500, 503):
         error, _ = translate(Refusal(status, "", body), "llama")

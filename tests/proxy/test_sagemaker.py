@@ -33,10 +33,11 @@ CREDENTIALS = Credentials("AKID", "secret")
 
 @asynccontextmanager
 async def connected(
-    url: str, credentials: Credentials | None = CREDENTIALS
+    url: str, credentials: Credentials | None = CREDENTIALS, ca: Path | None = None
 ) -> AsyncIterator[SageMaker]:
     signer = Signer("us-east-1", "sagemaker")
-    sagemaker = SageMaker(url, signer, provider(credentials), QUICK)
+    context = ssl.create_default_context(cafile=ca)
+    sagemaker = SageMaker(url, context, signer, provider(credentials), QUICK)
     try:
         yield sagemaker
     finally:
@@ -45,7 +46,7 @@ async def connected(
 
 @asynccontextmanager
 async def serving(
-    handler: Handler, context: ssl.SSLContext | None = None
+    handler: Handler, context: ssl.SSLContext | None = None, limit: int = 1024**2
 ) -> AsyncIterator[tuple[str, list[web.Request]]]:
     """A server on loopback; its host and port, and the requests that came."""
     requests: list[web.Request] = []
@@ -54,7 +55,7 @@ async def serving(
         requests.append(request)
         return await handler(request)
 
-    application = web.Application()
+    application = web.Application(client_max_size=limit)
     application.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(application, shutdown_timeout=0)
     await runner.setup()
@@ -200,27 +201,56 @@ class TestCertificates:
         assert requests == []
         assert "certificate verify failed" in str(caught.value.log_message)
 
-    async def test_a_bundle_of_ones_own_is_trusted(
-        self, pair: certificates.CertificatePair, monkeypatch: pytest.MonkeyPatch
+    async def test_one_that_is_vouched_for_is_trusted(
+        self, pair: certificates.CertificatePair
     ) -> None:
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(pair.certificate))
         async with (
             serving(ok, pair.ssl_context()) as (host, _),
-            connected(f"https://{host}") as sagemaker,
+            connected(f"https://{host}", ca=pair.certificate) as sagemaker,
         ):
             assert await read(sagemaker) == b"answer"
 
-    async def test_one_for_another_name_is_refused(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_one_for_another_name_is_refused(self, tmp_path: Path) -> None:
         other = certificates.create(tmp_path, ["other.example.com"])
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(other.certificate))
         async with (
             serving(ok, other.ssl_context()) as (host, _),
-            connected(f"https://{host}") as sagemaker,
+            connected(f"https://{host}", ca=other.certificate) as sagemaker,
         ):
             with pytest.raises(UpstreamFailed):
                 await read(sagemaker)
+
+
+async def test_each_kind_of_retry_has_its_own_count() -> None:
+    answers = iter([*["ModelNotReadyException"] * 2, *["ThrottlingException"] * 2])
+
+    async def refuse(_: web.Request) -> web.Response:
+        name = next(answers, None)
+        if name is None:
+            return web.Response(text="answer")
+        return web.Response(status=429, headers={"x-amzn-errortype": name}, text="{}")
+
+    # Two retries are allowed for throttling; waking before must not use them up.
+    async with serving(refuse) as (host, requests), connected(f"http://{host}") as sagemaker:
+        assert await read(sagemaker) == b"answer"
+    assert len(requests) == 5
+
+
+async def test_a_large_body_is_signed_and_sent_as_a_small_one_is() -> None:
+    received = []
+
+    async def note(request: web.Request) -> web.Response:
+        received.append((await request.read(), request.headers["Authorization"]))
+        return web.Response()
+
+    body = b"x" * 3_000_000
+    async with (
+        serving(note, limit=4_000_000) as (host, _),
+        connected(f"http://{host}") as sagemaker,
+        await sagemaker.invoke(Invocation("llama", body)),
+    ):
+        pass
+    assert received[0][0] == body
+    assert "Signature=" in received[0][1]
 
 
 def test_an_invocation_does_not_show_its_body() -> None:

@@ -88,8 +88,14 @@ class OpenAIContainer:
             kind = answered.headers.get("Content-Type", "application/json")
             response = web.StreamResponse(status=answered.status, headers={"Content-Type": kind})
             await response.prepare(request)
-            async for chunk in answered.content.iter_any():
-                await response.write(chunk)
+            try:
+                async for chunk in answered.content.iter_any():
+                    await response.write(chunk)
+            except aiohttp.ClientPayloadError:
+                # The server died in mid-answer: ours must not pass for whole either.
+                if request.transport is not None:
+                    request.transport.close()
+                return response
         await response.write_eof()
         return response
 

@@ -87,6 +87,7 @@ def test_what_cannot_be_routed_is_refused_with_a_reason(
         (b'...tail of "usage": {"prompt_tokens": 1, "completion_tokens": "two"}', Usage(1, None)),
         (b'{"content": "say \\"usage\\": {\\"prompt_tokens\\": 9}"}', None),
         (b'{"usage": {"prompt_tokens": 3', None),
+        (b'{"usage": {"a":' + b"[" * 100_000, None),
         (b'{"usage": null}', None),
         (b"", None),
         (b"\xff\x00", None),
