@@ -16,6 +16,7 @@ LAYERS = (
     ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
     ("proxy.catalog", "proxy.sagemaker"),
     ("proxy.handlers", "proxy.handlers.admission", "proxy.handlers.services"),
+    ("proxy.handlers.lifecycle",),
     ("proxy.handlers.base",),
     ("proxy.handlers.relay",),
     (

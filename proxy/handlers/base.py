@@ -1,18 +1,15 @@
-"""What every route shares: admission, the body, the answer, errors, the access log."""
+"""What every route shares: admission, the body, the answer, errors."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import re
-import time
-import uuid
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, RequestHandler, stream_request_body
+from tornado.web import HTTPError, stream_request_body
 
 from proxy import log
 from proxy.errors import (
@@ -24,16 +21,14 @@ from proxy.errors import (
     TooManyConnections,
 )
 from proxy.handlers import admission
+from proxy.handlers.lifecycle import RequestLifecycle
 from proxy.handlers.services import Services
-from proxy.keys import Caller
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _UNFORESEEN = "an error in the proxy itself; its log has the details under the request id"
-_CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
 
 # Of a body that is too large, this much is read and thrown away after the answer, so that the
 # answer is not lost to a reset connection. What is longer loses its connection.
@@ -41,7 +36,7 @@ _DISCARD_BYTES = 64 * 1024 * 1024
 
 
 @stream_request_body
-class BaseHandler(RequestHandler):
+class BaseHandler(RequestLifecycle):
     """Subclasses set ``methods`` and write ``respond``; whatever they raise is answered here."""
 
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
@@ -49,44 +44,9 @@ class BaseHandler(RequestHandler):
 
     def initialize(self, services: Services, route: str) -> None:
         """Take what the application passes to each of its routes."""
-        self.services = services
-        self.route = route
-        self.caller: Caller | None = None
-        self.model: str | None = None
-        self.log_details: dict[str, object] = {}
-        self.bytes_out = 0
-        self._began = time.monotonic()
-        self._first_byte: float | None = None
+        super().initialize(services, route)
         self._body: list[bytes] = []
-        self._body_bytes = 0
         self._refused = False
-        self._close_when_sent = False
-        self._counted = True
-        self._ended = False
-        self._client_gone = False
-        self._task: asyncio.Task[Any] | None = None
-        services.state.request_began()
-
-    @property
-    def request_id(self) -> str:
-        """The client's own ``x-request-id`` if it is sane, else one of ours."""
-        if not hasattr(self, "_request_id"):
-            offered = self.request.headers.get("X-Request-Id", "")
-            self._request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
-        return self._request_id
-
-    def set_default_headers(self) -> None:
-        """Set what every answer carries."""
-        self.set_header("Server", "sagemaker-proxy")
-        self.set_header("X-Request-Id", self.request_id)
-        self.set_header("X-Content-Type-Options", "nosniff")
-
-    def compute_etag(self) -> None:
-        """No ETag: no answer here is worth revalidating."""
-
-    @property
-    def _stream(self) -> Any:
-        return self.request.connection.stream  # type: ignore[union-attr]
 
     # --- before the body ---------------------------------------------------------------------
 
@@ -104,8 +64,8 @@ class BaseHandler(RequestHandler):
         server, headers = self.services.config.server, self.request.headers
         admission.check_headers(self.request, server)
         excess = self.services.state.excess_connections
-        if excess and self._stream in excess:
-            self._close_when_sent = True
+        if excess and self.stream in excess:
+            self.close_when_sent = True
             raise TooManyConnections(
                 f"the server has its {server.max_connections} connections; try again shortly",
                 headers={"Retry-After": "1"},
@@ -128,22 +88,22 @@ class BaseHandler(RequestHandler):
         headers = self.request.headers
         if "Expect" in headers and admission.awaits_body(headers):
             # The client waits for our word before it sends its body. It will not come now.
-            self._close_when_sent = True
+            self.close_when_sent = True
             self.finish()
         else:
             self.flush()
-            self._count_out()  # its answer is sent: a drain need not wait for the rest of its body
+            self.count_out()  # its answer is sent: a drain need not wait for the rest of its body
 
     # --- the body ----------------------------------------------------------------------------
 
     def data_received(self, chunk: bytes) -> None:
         """Keep the body, within its bound, of a request that has a use for one."""
-        self._body_bytes += len(chunk)
+        self.bytes_in += len(chunk)
         server = self.services.config.server
         if self._refused:
-            if self._body_bytes > server.max_body_bytes + _DISCARD_BYTES and not self._finished:
+            if self.bytes_in > server.max_body_bytes + _DISCARD_BYTES and not self._finished:
                 self.finish()  # closes the connection, for the body is not read to its end
-        elif self._body_bytes > server.max_body_bytes:
+        elif self.bytes_in > server.max_body_bytes:
             self._refuse(admission.request_too_large(server))
         elif self.caller is not None and self.request.method == "POST":
             self._body.append(chunk)
@@ -163,7 +123,7 @@ class BaseHandler(RequestHandler):
     async def _dispatch(self, *path: str) -> None:
         if self._refused:
             return
-        self._task = asyncio.current_task()
+        self.task = asyncio.current_task()
         try:
             async with asyncio.timeout(self.services.config.server.request_timeout_seconds):
                 await self.respond(*path)
@@ -172,16 +132,16 @@ class BaseHandler(RequestHandler):
         except TimeoutError:
             self._fail(DeadlineExceeded("the request took longer than the server allows"))
         except StreamClosedError:
-            self._note_client_gone()
+            self.note_client_gone()
         except asyncio.CancelledError:
-            if not self._client_gone or self._task is None:
+            if not self.client_gone or self.task is None:
                 raise
-            self._task.uncancel()
+            self.task.uncancel()
         except Exception as exc:
             self.log_exception(type(exc), exc, exc.__traceback__)
             self._fail(ProxyError(_UNFORESEEN))
         finally:
-            self._task = None
+            self.task = None
 
     get = head = post = put = patch = delete = _dispatch
 
@@ -195,49 +155,6 @@ class BaseHandler(RequestHandler):
         """Answer with ``value`` as JSON."""
         self.set_header("Content-Type", JSON)
         self.write(json.dumps(value, separators=(",", ":")).encode())
-
-    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
-        """Add to the answer, and count it."""
-        self.bytes_out += len(chunk)
-        super().write(chunk)
-
-    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
-        """Send what has been written; done when the socket has taken it."""
-        if self._first_byte is None:
-            self._first_byte = time.monotonic()
-            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
-                # Only the connection's end can tell where this answer ends.
-                self._close_when_sent = True
-                self.request.headers.pop("Connection", None)
-            if self._close_when_sent or self.services.state.draining:
-                self.set_header("Connection", "close")
-        return super().flush(include_footers)
-
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
-        """Complete the answer. The request ends when the client has taken it all, or too long."""
-        try:
-            done = super().finish(chunk)
-            unsent = self._stream.write(b"") if self._stream.writing() else None
-        except StreamClosedError:
-            self._finished = True
-            self._note_client_gone()
-            self._end()
-            done = asyncio.get_running_loop().create_future()
-            done.set_result(None)
-            return done
-        if unsent is None:
-            self._end()
-        else:
-            seconds = self.services.config.server.body_timeout_seconds
-            give_up = asyncio.get_running_loop().call_later(seconds, self._stream.close)
-            unsent.add_done_callback(lambda future: self._sent(future, give_up))
-        return done
-
-    def _sent(self, future: asyncio.Future[None], give_up: asyncio.TimerHandle) -> None:
-        give_up.cancel()
-        if future.exception() is not None:
-            self._note_client_gone()
-        self._end()
 
     # --- errors ------------------------------------------------------------------------------
 
@@ -254,7 +171,7 @@ class BaseHandler(RequestHandler):
 
     def fail_late(self, error: ProxyError) -> None:
         """End an answer that has begun: cut it off, so that it cannot pass for whole."""
-        self._stream.close()
+        self.stream.close()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer what Tornado itself refuses, before ``prepare`` or in place of it."""
@@ -291,50 +208,6 @@ class BaseHandler(RequestHandler):
         if value is not None and not isinstance(value, HTTPError | StreamClosedError):
             fields = {"request_id": self.request_id, "route": self.route}
             logger.error("unforeseen error", exc_info=value, extra={"fields": fields})
-
-    # --- the end -----------------------------------------------------------------------------
-
-    def on_connection_close(self) -> None:
-        """The client has left: stop working for it."""
-        super().on_connection_close()
-        self._note_client_gone()
-        if self._task is not None:
-            self._task.cancel()
-        else:
-            self._end()  # it left in the middle of its body, so nothing else will
-
-    def _note_client_gone(self) -> None:
-        self._client_gone = True
-        self.log_details["client_gone"] = True
-        if not self._headers_written:
-            self.set_status(_CLIENT_CLOSED_REQUEST, "Client Closed Request")
-
-    def _count_out(self) -> None:
-        if self._counted:
-            self._counted = False
-            self.services.state.request_ended()
-
-    def _end(self) -> None:
-        if self._ended:
-            return
-        self._ended = True
-        self._count_out()
-        log.log_access(
-            began=self._began,
-            first_byte=self._first_byte,
-            request_id=self.request_id,
-            key=self.caller.name if self.caller else None,
-            client=self.request.remote_ip,
-            method=(self.request.method or "")[:20],
-            route=self.route,
-            model=self.model,
-            status=self.get_status(),
-            bytes_in=self._body_bytes,
-            bytes_out=self.bytes_out,
-            **self.log_details,
-        )
-        if self._close_when_sent:
-            self._stream.close()
 
 
 class NotFoundHandler(BaseHandler):

@@ -70,7 +70,7 @@ class RelayHandler(BaseHandler):
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
-        self._stream.set_nodelay(True)  # Tornado takes that back after each request
+        self.stream.set_nodelay(True)  # Tornado takes that back after each request
         async for piece in pieces:
             self.write(piece)
             await self.flush()

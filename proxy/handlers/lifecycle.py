@@ -1,0 +1,155 @@
+"""A request from its arrival to the moment the client has taken the answer, or has left."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from typing import Any
+
+from tornado.iostream import StreamClosedError
+from tornado.web import RequestHandler
+
+from proxy import log
+from proxy.handlers.services import Services
+from proxy.keys import Caller
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
+_LOGGED_METHOD_CHARACTERS = 20
+
+
+class RequestLifecycle(RequestHandler):
+    """Names the request, counts it in and out, notices its client leave, and logs its end."""
+
+    def initialize(self, services: Services, route: str) -> None:
+        """Take what the application passes to each of its routes."""
+        self.services = services
+        self.route = route
+        self.caller: Caller | None = None
+        self.model: str | None = None
+        self.log_details: dict[str, object] = {}
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.task: asyncio.Task[Any] | None = None  # what to cancel when the client leaves
+        self.client_gone = False
+        self.close_when_sent = False
+        self._began = time.monotonic()
+        self._first_byte: float | None = None
+        self._counted = True
+        self._ended = False
+        services.state.request_began()
+
+    @property
+    def request_id(self) -> str:
+        """The client's own ``x-request-id`` if it is sane, else one of ours."""
+        if not hasattr(self, "_request_id"):
+            offered = self.request.headers.get("X-Request-Id", "")
+            self._request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        return self._request_id
+
+    def set_default_headers(self) -> None:
+        """Set what every answer carries."""
+        self.set_header("Server", "sagemaker-proxy")
+        self.set_header("X-Request-Id", self.request_id)
+        self.set_header("X-Content-Type-Options", "nosniff")
+
+    def compute_etag(self) -> None:
+        """No ETag: no answer here is worth revalidating."""
+
+    @property
+    def stream(self) -> Any:
+        """Tornado's stream of the client's connection."""
+        return self.request.connection.stream  # type: ignore[union-attr]
+
+    # --- the answer on its way ---------------------------------------------------------------
+
+    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+        """Add to the answer, and count it."""
+        self.bytes_out += len(chunk)
+        super().write(chunk)
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Send what has been written; done when the socket has taken it."""
+        if self._first_byte is None:
+            self._first_byte = time.monotonic()
+            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
+                # Only the connection's end can tell where this answer ends.
+                self.close_when_sent = True
+                self.request.headers.pop("Connection", None)
+            if self.close_when_sent or self.services.state.draining:
+                self.set_header("Connection", "close")
+        return super().flush(include_footers)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Complete the answer. The request ends when the client has taken it all, or too long."""
+        try:
+            done = super().finish(chunk)
+            unsent = self.stream.write(b"") if self.stream.writing() else None
+        except StreamClosedError:
+            self._finished = True
+            self.note_client_gone()
+            self._end()
+            done = asyncio.get_running_loop().create_future()
+            done.set_result(None)
+            return done
+        if unsent is None:
+            self._end()
+        else:
+            seconds = self.services.config.server.body_timeout_seconds
+            give_up = asyncio.get_running_loop().call_later(seconds, self.stream.close)
+            unsent.add_done_callback(lambda future: self._sent(future, give_up))
+        return done
+
+    def _sent(self, future: asyncio.Future[None], give_up: asyncio.TimerHandle) -> None:
+        give_up.cancel()
+        if future.exception() is not None:
+            self.note_client_gone()
+        self._end()
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def on_connection_close(self) -> None:
+        """The client has left: stop working for it."""
+        super().on_connection_close()
+        self.note_client_gone()
+        if self.task is not None:
+            self.task.cancel()
+        else:
+            self._end()  # it left in the middle of its body, so nothing else will
+
+    def note_client_gone(self) -> None:
+        """The client has left; the log will say so."""
+        self.client_gone = True
+        self.log_details["client_gone"] = True
+        if not self._headers_written:
+            self.set_status(_CLIENT_CLOSED_REQUEST, "Client Closed Request")
+
+    def count_out(self) -> None:
+        """From now on a drain need not wait for this request."""
+        if self._counted:
+            self._counted = False
+            self.services.state.request_ended()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.count_out()
+        log.log_access(
+            began=self._began,
+            first_byte=self._first_byte,
+            request_id=self.request_id,
+            key=self.caller.name if self.caller else None,
+            client=self.request.remote_ip,
+            method=(self.request.method or "")[:_LOGGED_METHOD_CHARACTERS],
+            route=self.route,
+            model=self.model,
+            status=self.get_status(),
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            **self.log_details,
+        )
+        if self.close_when_sent:
+            self.stream.close()
