@@ -55,9 +55,9 @@ def log_access(*, began: float, first_byte: float | None, **fields: object) -> N
         _access,
         logging.INFO,
         "request",
+        **fields,
         milliseconds=_milliseconds(time.monotonic() - began),
         first_byte_milliseconds=None if first_byte is None else _milliseconds(first_byte - began),
-        **fields,
     )
 
 
