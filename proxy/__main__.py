@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import logging
 import os
-import resource
 import socket
-import ssl
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
-import uvloop
-from tornado.netutil import bind_sockets
-
-from proxy import __version__, certificates, log
-from proxy.config import Config, ConfigError, effective, load
-from proxy.credentials import Aws, AwsConfigurationError
-from proxy.keys import InvalidKeyFormat, KeyRing, new_key
-from proxy.server import Worker
-
-logger = logging.getLogger(__name__)
-
-_BACKLOG = 1024
-
-# Open files that are no configured connection: refused ones, libraries, threads' own.
-_OTHER_FILES = 250
-
-
-class CommandFailed(Exception):
-    """The command cannot go on; the message is for the terminal, one problem a line."""
+from proxy import __version__, certificates, log, startup, supervisor
+from proxy.config import Config, effective
+from proxy.keys import new_key
+from proxy.startup import StartFailed
+from proxy.systemd import Notifier, take_sockets
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         status: int = options.run(options)
-    except CommandFailed as exc:
+    except StartFailed as exc:
         for line in str(exc).splitlines():
             print(f"sagemaker-proxy: {line}", file=sys.stderr)
         return 1
@@ -60,10 +44,13 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="serve HTTPS until SIGTERM")
+    serve = commands.add_parser("serve", help="serve HTTPS until SIGTERM; SIGHUP reloads")
     serve.add_argument("--config", metavar="FILE", help="settings (TOML)")
     serve.add_argument("--host", help="address to listen on (default: all)")
     serve.add_argument("--port", type=int, help="port to listen on (default: 8000; 0: any)")
+    serve.add_argument(
+        "--workers", type=int, metavar="N", help="processes (default: one for each CPU)"
+    )
     serve.set_defaults(run=_serve)
 
     key = commands.add_parser("new-key", help="print a fresh API key (a UUID4)")
@@ -92,28 +79,34 @@ def _make_parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    config = _load(options.config, {"host": options.host, "port": options.port})
-    keys = _load_keys(config)
+    notifier = Notifier()
+    given = take_sockets()
+    overrides = {"host": options.host, "port": options.port, "workers": options.workers}
+    config = startup.load_config(options.config, overrides)
+    startup.load_keys(config)  # each worker loads its own; this is to fail early
     log.configure()
-    ssl_context, fingerprint = _prepare_tls(config)
+    server = config.server
+    workers = server.workers or len(os.sched_getaffinity(0))
     try:
-        aws = Aws(config.region)
-    except AwsConfigurationError as exc:
-        raise CommandFailed(str(exc)) from exc
-    sockets = _bind(config)
-    config = _fit_file_limit(config)
-    port = sockets[0].getsockname()[1]
-    scheme = "https" if config.server.tls else "http"
-    worker = Worker(config, keys, aws, sockets, ssl_context)
-    uvloop.run(
-        worker.run(
-            url=f"{scheme}://{config.server.host or 'localhost'}:{port}",
-            certificate_sha256=fingerprint,
+        sockets = (
+            supervisor.share(given, workers)
+            if given
+            else supervisor.bind(server.host, server.port, workers)
         )
-    )
-    # A thread that still waits for AWS must not hold up the exit.
-    logging.shutdown()
-    os._exit(0)
+    except OSError as exc:
+        where = f"{server.host or '*'}:{server.port}"
+        raise StartFailed(f"cannot listen on {where}: {exc.strerror or exc}") from exc
+    scheme = "https" if server.tls else "http"
+    url = f"{scheme}://{server.host or 'localhost'}:{sockets[0][0].getsockname()[1]}"
+    arguments = ["--config", options.config] if options.config else []
+    asyncio.run(_supervise(sockets, arguments, notifier, url))
+    return 0
+
+
+async def _supervise(
+    sockets: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
+) -> None:
+    await supervisor.Supervisor(sockets, arguments, notifier, url).run()
 
 
 def _new_key(_options: argparse.Namespace) -> int:
@@ -125,7 +118,7 @@ def _new_certificate(options: argparse.Namespace) -> int:
     try:
         pair = certificates.create(options.out, options.host)
     except certificates.CertificateError as exc:
-        raise CommandFailed(str(exc)) from exc
+        raise StartFailed(str(exc)) from exc
     print(f"certificate  {pair.certificate}")
     print(f"private key  {pair.private_key}")
     print(f"SHA-256      {pair.fingerprint()}")
@@ -136,85 +129,22 @@ def _check_config(options: argparse.Namespace) -> int:
     problems: list[str] = []
     config = Config()
     try:
-        config = _load(options.config, {})
-    except CommandFailed as exc:
+        config = startup.load_config(options.config, {})
+    except StartFailed as exc:
         problems.append(str(exc))
-    checks = [_load_keys, _prepare_tls] if config.server.certificate else [_load_keys]
+    # A configured certificate is looked at; none is made here.
+    checks: list[Callable[[Config], object]] = [startup.load_keys]
+    if config.server.certificate:
+        checks.append(startup.prepare_tls)
     for check in checks:
         try:
             check(config)
-        except CommandFailed as exc:
+        except StartFailed as exc:
             problems.append(str(exc))
     if problems:
-        raise CommandFailed("\n".join(problems))
+        raise StartFailed("\n".join(problems))
     print(json.dumps(effective(config), indent=2))
     return 0
-
-
-def _load(path: str | None, overrides: dict[str, object]) -> Config:
-    try:
-        return load(path, overrides=overrides)
-    except ConfigError as exc:
-        raise CommandFailed(str(exc)) from exc
-
-
-def _load_keys(config: Config) -> KeyRing:
-    if not config.api_key:
-        raise CommandFailed(
-            "no API key: set API_KEY to a UUID4; "
-            "make one with: sagemaker-proxy new-key (or: python -m proxy new-key)"
-        )
-    try:
-        return KeyRing.of_single_key(config.api_key)
-    except InvalidKeyFormat as exc:
-        raise CommandFailed(str(exc)) from exc
-
-
-def _prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:
-    """The context to serve with, and the certificate's fingerprint; neither without TLS."""
-    server = config.server
-    if not server.tls:
-        return None, None
-    try:
-        if server.certificate:
-            pair = certificates.CertificatePair(Path(server.certificate), Path(server.private_key))
-        else:
-            pair = certificates.find_or_create(certificates.state_directory())
-        return pair.ssl_context(), pair.fingerprint()
-    except certificates.CertificateError as exc:
-        raise CommandFailed(str(exc)) from exc
-
-
-def _bind(config: Config) -> list[socket.socket]:
-    server = config.server
-    try:
-        return bind_sockets(server.port, server.host or None, backlog=_BACKLOG)
-    except OSError as exc:
-        where = f"{server.host or '*'}:{server.port}"
-        raise CommandFailed(f"cannot listen on {where}: {exc.strerror or exc}") from exc
-
-
-def _fit_file_limit(config: Config) -> Config:
-    """Allow as many open files as the system lets us, and no more connections than fit in."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    wanted = config.server.max_connections + config.upstream.max_connections + _OTHER_FILES
-    if hard == resource.RLIM_INFINITY or wanted <= hard:
-        return config
-    # A client's request takes one connection here and one there.
-    share = max((hard - _OTHER_FILES) // 2, 1)
-    server = replace(config.server, max_connections=min(config.server.max_connections, share))
-    upstream = replace(config.upstream, max_connections=min(config.upstream.max_connections, share))
-    log.log_fields(
-        logger,
-        logging.WARNING,
-        "the limit of open files (LimitNOFILE, ulimit -n) is too low for the configured "
-        "max_connections; going on with fewer",
-        open_files=hard,
-        server_max_connections=server.max_connections,
-        upstream_max_connections=upstream.max_connections,
-    )
-    return replace(config, server=server, upstream=upstream)
 
 
 if __name__ == "__main__":

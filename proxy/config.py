@@ -55,6 +55,7 @@ class ServerConfig:
 
     host: str = ""  # empty: every address, IPv4 and IPv6
     port: int = _setting(8000, _port)
+    workers: int = _setting(0, _at_least(0))  # 0: one for each CPU
     tls: bool = True
     certificate: str = ""  # PEM with its chain; empty: a self-signed one is made
     private_key: str = ""

@@ -13,7 +13,7 @@ _access = logging.getLogger("proxy.access")
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as one line of JSON: time, level, logger, message, and its ``fields``."""
+    """Formats a record as one line of JSON: time, level, logger, pid, message, ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Render ``record``; ``extra={"fields": {…}}`` adds to the object."""
@@ -21,6 +21,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
+            "pid": record.process,
             "message": record.getMessage(),
         }
         entry.update(getattr(record, "fields", {}))

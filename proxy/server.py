@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import ssl
+import sys
 from contextlib import suppress
 
+import uvloop
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
-from proxy import __version__
+from proxy import log, startup
 from proxy.application import make_application
 from proxy.catalog import Catalog
 from proxy.config import Config
-from proxy.credentials import Aws, CredentialsProvider
+from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
 from proxy.log import log_fields
 from proxy.sagemaker import SageMaker
 from proxy.signing import Signer
+from proxy.worker_process import HEARTBEAT_SECONDS, RETIRE, Reporter
 
 logger = logging.getLogger(__name__)
 
 # Beyond max_connections, this many more are accepted just to be told so.
 _EXCESS_CONNECTIONS = 100
+
+# How long a worker that has been replaced keeps connections that are idle.
+_LINGER_SECONDS = 5.0
 
 # Tornado drops a connection whose headers are over its own bound without a word. Ours, which is
 # answered, is lower.
@@ -44,6 +52,7 @@ class BoundedHTTPServer(HTTPServer):
         self._limit = limit
         self._state = state
         self._open = 0
+        self._empty = asyncio.Event()
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
         """Take a new connection."""
@@ -51,6 +60,7 @@ class BoundedHTTPServer(HTTPServer):
             stream.close()
             return
         self._open += 1
+        self._empty.clear()
         if self._open > self._limit:
             self._state.excess_connections.add(stream)
         super().handle_stream(stream, address)
@@ -58,11 +68,18 @@ class BoundedHTTPServer(HTTPServer):
     def on_close(self, server_conn: object) -> None:
         """Count a connection out."""
         self._open -= 1
+        if self._open == 0:
+            self._empty.set()
         super().on_close(server_conn)
+
+    async def wait_empty(self) -> None:
+        """Return when no connection is open."""
+        if self._open:
+            await self._empty.wait()
 
 
 class Worker:
-    """Serves on sockets that are bound already, until SIGTERM or SIGINT."""
+    """Serves on sockets that are bound already, until SIGTERM or the supervisor's end."""
 
     def __init__(
         self,
@@ -78,32 +95,33 @@ class Worker:
         self._sockets = sockets
         self._ssl_context = ssl_context
 
-    async def run(self, **log_details: object) -> None:
-        """Start everything, serve, drain. ``log_details`` go into the line that says so."""
-        stop = asyncio.Event()
+    async def run(self, reporter: Reporter, **details: object) -> None:
+        """Start everything, say so with ``details``, serve, drain."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        stop: asyncio.Future[float] = loop.create_future()
 
+        def end(linger_seconds: float) -> None:
+            if not stop.done():
+                stop.set_result(linger_seconds)
+
+        loop.add_signal_handler(signal.SIGTERM, end, 0.0)
+        loop.add_signal_handler(RETIRE, end, _LINGER_SECONDS)
         services = self._make_services()
         await services.credentials.start()
         services.catalog.start()
         server = self._make_server(services)
         server.add_sockets(self._sockets)
-        log_fields(
-            logger,
-            logging.INFO,
-            "serving",
-            version=__version__,
+        reporter.ready(
             region=self._aws.region,
             sagemaker=self._aws.runtime_url,
-            **log_details,
+            drain_seconds=self._config.server.drain_seconds,
+            **details,
         )
-        await stop.wait()
-        # A second signal ends the process at once.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-        await self._drain(server, services.state)
+        beating = asyncio.create_task(_beat(reporter, services.state))
+        orphaned = asyncio.create_task(reporter.wait_for_end())
+        await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
+        await self._drain(server, services.state, stop.result() if stop.done() else 0.0)
+        beating.cancel()
         await services.catalog.stop()
         await services.credentials.stop()
         await services.sagemaker.close()
@@ -139,8 +157,14 @@ class Worker:
         server.bound_connections(config.max_connections, services.state)
         return server
 
-    async def _drain(self, server: BoundedHTTPServer, state: WorkerState) -> None:
-        """Stop accepting, let what runs finish, close the rest."""
+    async def _drain(
+        self, server: BoundedHTTPServer, state: WorkerState, linger_seconds: float
+    ) -> None:
+        """Stop accepting, let what runs finish, close the rest.
+
+        A client may be sending on a connection that is idle for us. So while another worker has
+        taken over, idle ones are kept for ``linger_seconds``: each is told with its next answer.
+        """
         seconds = self._config.server.drain_seconds
         state.draining = True
         server.stop()
@@ -149,9 +173,51 @@ class Worker:
         log_fields(logger, logging.INFO, "draining", requests=state.open_requests, seconds=seconds)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(server.wait_empty(), linger_seconds)
                 while state.open_requests:
                     await state.idle.wait()
         cut = state.open_requests
         with suppress(TimeoutError):
             await asyncio.wait_for(server.close_all_connections(), timeout=2)
         log_fields(logger, logging.WARNING if cut else logging.INFO, "stopped", requests_cut=cut)
+
+
+async def _beat(reporter: Reporter, state: WorkerState) -> None:
+    while True:
+        reporter.beat(open_requests=state.open_requests, requests=state.requests)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def main() -> int:
+    """Run one worker; the supervisor's business, not a user's."""
+    parser = argparse.ArgumentParser(prog="python -m proxy.server", description=__doc__)
+    parser.add_argument("--report-to", type=int, required=True, metavar="FD")
+    parser.add_argument("--sockets", type=int, required=True, nargs="+", metavar="FD")
+    parser.add_argument("--config", metavar="FILE")
+    options = parser.parse_args()
+    # Ctrl-C reaches every process of a terminal; when to end is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.configure()
+    reporter = Reporter(options.report_to)
+    try:
+        config = startup.load_config(options.config, {})
+        keys = startup.load_keys(config)
+        ssl_context, fingerprint = startup.prepare_tls(config)
+        aws = Aws(config.region)
+    except (startup.StartFailed, AwsConfigurationError) as exc:
+        reporter.failed(str(exc))
+        return 1
+    sockets = [socket.socket(fileno=fd) for fd in options.sockets]
+    for each in sockets:
+        each.setblocking(False)
+        each.set_inheritable(False)
+    worker = Worker(startup.fit_file_limit(config), keys, aws, sockets, ssl_context)
+    uvloop.run(worker.run(reporter, certificate_sha256=fingerprint))
+    # A thread that still waits for AWS must not hold up the exit.
+    logging.shutdown()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -26,8 +26,8 @@ LAYERS = (
         "proxy.handlers.invocations",
         "proxy.handlers.models",
     ),
-    ("proxy.application",),
-    ("proxy.server",),
+    ("proxy.application", "proxy.startup", "proxy.systemd", "proxy.worker_process"),
+    ("proxy.server", "proxy.supervisor"),
     ("proxy.__main__",),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

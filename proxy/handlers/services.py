@@ -21,6 +21,7 @@ class WorkerState:
 
     draining: bool = False
     open_requests: int = 0
+    requests: int = 0  # since the start
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
@@ -28,6 +29,7 @@ class WorkerState:
     def request_began(self) -> None:
         """Count a request in."""
         self.open_requests += 1
+        self.requests += 1
         self.idle.clear()
 
     def request_ended(self) -> None:

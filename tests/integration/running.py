@@ -4,13 +4,14 @@ import json
 import os
 import queue
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,11 @@ ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 30.0
 
 Entry = dict[str, Any]
+
+
+def worker_ready(entry: Entry) -> bool:
+    """Whether an entry says that a worker is ready."""
+    return bool(entry["message"] == "a worker is ready")
 
 
 class RunningProxy:
@@ -34,12 +40,16 @@ class RunningProxy:
         *,
         host: str = "",
         open_files: int | None = None,
+        workers: int = 1,
+        given: Sequence[socket.socket] = (),
     ) -> None:
+        """`given` are listening sockets to hand over as systemd does."""
         self.key = str(uuid.uuid4())
         self.directory = directory
         self.log: list[str] = []
         self._entries: queue.Queue[Entry] = queue.Queue()
         command = [sys.executable, "-m", "proxy", "serve", "--port", "0"]
+        command += ["--workers", str(workers)]
         if open_files:
             command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         if host:
@@ -48,8 +58,13 @@ class RunningProxy:
             path = directory / "config.toml"
             path.write_text(config)
             command += ["--config", str(path)]
+        if given:
+            fds = "".join(f" {3 + n}<&{each.fileno()}" for n, each in enumerate(given))
+            script = f'exec{fds}; export LISTEN_PID=$$ LISTEN_FDS={len(given)}; exec "$@"'
+            command = ["bash", "-c", script, "bash", *command]
         self.process = subprocess.Popen(
             command,
+            pass_fds=[each.fileno() for each in given],
             cwd=ROOT,
             env=clean_environment(directory) | {"API_KEY": self.key} | dict(environ),
             stdout=subprocess.DEVNULL,
@@ -58,7 +73,11 @@ class RunningProxy:
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+        self.workers: list[int] = []  # process ids, as they became ready
         try:
+            for _ in range(workers):
+                ready = self.wait_for_log(worker_ready, START_SECONDS)
+                self.workers.append(ready["worker_pid"])
             serving = self.wait_for_log(lambda entry: entry["message"] == "serving", START_SECONDS)
         except BaseException:
             self.stop(signal.SIGKILL)
@@ -126,8 +145,8 @@ class RunningProxy:
         )
 
     def resident_bytes(self) -> int:
-        """How much memory the process holds now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        """How much memory the first worker holds now."""
+        status = Path(f"/proc/{self.workers[0]}/status").read_text()
         (line,) = [line for line in status.splitlines() if line.startswith("VmRSS")]
         return int(line.split()[1]) * 1024
 

@@ -211,8 +211,8 @@ def test_the_key_is_nowhere_to_be_read(emulator: Emulator, tmp_path: Path) -> No
         with RawClient(proxy) as raw:
             raw.send(f"GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\x01\r\n\r\n")
             assert raw.read_head()[0] == 400
-        process = Path(f"/proc/{proxy.process.pid}")
-        seen.append((process / "cmdline").read_text())
+        for pid in (proxy.process.pid, *proxy.workers):
+            seen.append(Path(f"/proc/{pid}/cmdline").read_text())
         proxy.stop()
         seen += proxy.log
     for directory, _, names in os.walk(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -29,7 +30,13 @@ def test_a_line_has_time_level_logger_message_and_its_fields(stream: io.StringIO
     log.log_fields(logging.getLogger("proxy.x"), logging.INFO, "hello", status=200, model=None)
     (entry,) = entries(stream)
     assert str(entry.pop("time")).endswith("+00:00")
-    assert entry == {"level": "info", "logger": "proxy.x", "message": "hello", "status": 200}
+    assert entry == {
+        "level": "info",
+        "logger": "proxy.x",
+        "pid": os.getpid(),
+        "message": "hello",
+        "status": 200,
+    }
 
 
 def test_line_ends_and_odd_characters_stay_inside_their_line(stream: io.StringIO) -> None:

@@ -1,0 +1,86 @@
+"""What must be right before anything is served: settings, keys, certificate, limits."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import ssl
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from proxy import certificates, log
+from proxy.config import Config, ConfigError, load
+from proxy.keys import InvalidKeyFormat, KeyRing
+
+logger = logging.getLogger(__name__)
+
+# Open files that are no configured connection: refused ones, libraries, threads' own.
+_OTHER_FILES = 250
+
+
+class StartFailed(Exception):
+    """Something is not right; the message is for the terminal, one problem a line."""
+
+
+def load_config(path: str | None, overrides: Mapping[str, Any]) -> Config:
+    """The settings. Raises ``StartFailed``."""
+    try:
+        return load(path, overrides=overrides)
+    except ConfigError as exc:
+        raise StartFailed(str(exc)) from exc
+
+
+def load_keys(config: Config) -> KeyRing:
+    """The keys. Raises ``StartFailed``."""
+    if not config.api_key:
+        raise StartFailed(
+            "no API key: set API_KEY to a UUID4; "
+            "make one with: sagemaker-proxy new-key (or: python -m proxy new-key)"
+        )
+    try:
+        return KeyRing.of_single_key(config.api_key)
+    except InvalidKeyFormat as exc:
+        raise StartFailed(str(exc)) from exc
+
+
+def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:
+    """The context to serve with, and the certificate's fingerprint; neither without TLS.
+
+    Makes a self-signed certificate if none is configured. Raises ``StartFailed``.
+    """
+    server = config.server
+    if not server.tls:
+        return None, None
+    try:
+        if server.certificate:
+            pair = certificates.CertificatePair(Path(server.certificate), Path(server.private_key))
+        else:
+            pair = certificates.find_or_create(certificates.state_directory())
+        return pair.ssl_context(), pair.fingerprint()
+    except certificates.CertificateError as exc:
+        raise StartFailed(str(exc)) from exc
+
+
+def fit_file_limit(config: Config) -> Config:
+    """Allow as many open files as the system lets us, and no more connections than fit in."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = config.server.max_connections + config.upstream.max_connections + _OTHER_FILES
+    if hard == resource.RLIM_INFINITY or wanted <= hard:
+        return config
+    # A client's request takes one connection here and one there.
+    share = max((hard - _OTHER_FILES) // 2, 1)
+    server = replace(config.server, max_connections=min(config.server.max_connections, share))
+    upstream = replace(config.upstream, max_connections=min(config.upstream.max_connections, share))
+    log.log_fields(
+        logger,
+        logging.WARNING,
+        "the limit of open files (LimitNOFILE, ulimit -n) is too low for the configured "
+        "max_connections; going on with fewer",
+        open_files=hard,
+        server_max_connections=server.max_connections,
+        upstream_max_connections=upstream.max_connections,
+    )
+    return replace(config, server=server, upstream=upstream)

@@ -1,0 +1,138 @@
+"""A worker as the supervisor sees it: a process with sockets, and a channel it reports on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+HEARTBEAT_SECONDS = 1.0
+
+# Asks a worker to drain gently, for another has taken its place. SIGTERM: to drain and end.
+RETIRE = signal.SIGUSR1
+
+# A worker that has said nothing for so long is taken for hung.
+HUNG_SECONDS = 5.0
+
+
+class WorkerProcess:
+    """A fresh ``exec`` of the current code, which inherits its listening sockets."""
+
+    def __init__(self, slot: int, process: asyncio.subprocess.Process, report: Any) -> None:
+        self.slot = slot
+        self.pid = process.pid
+        self.began = time.monotonic()
+        self.details: dict[str, object] = {}
+        self.failure: str | None = None
+        self.open_requests = 0
+        self.requests = 0
+        self._process = process
+        self._heard = time.monotonic()
+        self._settled = asyncio.Event()  # ready, failed or gone
+        self._ready = False
+        self._reading = asyncio.create_task(self._read(report))
+
+    @classmethod
+    async def start(
+        cls, slot: int, sockets: Sequence[socket.socket], arguments: Sequence[str]
+    ) -> WorkerProcess:
+        """Start one. ``arguments`` are those of the command line that it shares with us."""
+        ours, theirs = socket.socketpair()
+        try:
+            fds = [each.fileno() for each in sockets]
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "proxy.server", "--report-to", str(theirs.fileno())),
+                *("--sockets", *map(str, fds)),
+                *arguments,
+                pass_fds=[*fds, theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        return cls(slot, process, (reader, writer))
+
+    async def wait_ready(self, seconds: float) -> bool:
+        """Whether it says that it is ready to serve, within so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._settled.wait(), seconds)
+        return self._ready
+
+    async def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        status = await self._process.wait()
+        await self._reading
+        return status
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has become ready."""
+        return self._ready
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether it was ready and has fallen silent."""
+        return self._ready and time.monotonic() - self._heard > HUNG_SECONDS
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it still runs."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def _read(self, report: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        reader, writer = report
+        with suppress(OSError, ValueError):
+            async for line in reader:
+                self._take(json.loads(line))
+        writer.close()
+        self._settled.set()
+
+    def _take(self, report: dict[str, Any]) -> None:
+        self._heard = time.monotonic()
+        if "ready" in report:
+            self.details, self._ready = report["ready"], True
+            self._settled.set()
+        elif "failed" in report:
+            self.failure = str(report["failed"])
+        else:
+            self.open_requests, self.requests = report["open_requests"], report["requests"]
+
+
+class Reporter:
+    """The worker's end of the channel."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.set_inheritable(False)
+
+    def ready(self, **details: object) -> None:
+        """Say that this worker serves from now on."""
+        self._send({"ready": details})
+
+    def failed(self, reason: str) -> None:
+        """Say why this worker cannot serve."""
+        self._send({"failed": reason})
+
+    def beat(self, *, open_requests: int, requests: int) -> None:
+        """Say that this worker lives, and what it does."""
+        self._send({"open_requests": open_requests, "requests": requests})
+
+    async def wait_for_end(self) -> None:
+        """Return when the supervisor is gone."""
+        self._socket.setblocking(False)
+        with suppress(OSError):
+            await asyncio.get_running_loop().sock_recv(self._socket, 1)
+
+    def _send(self, report: dict[str, object]) -> None:
+        with suppress(OSError):
+            self._socket.send(json.dumps(report).encode() + b"\n")
