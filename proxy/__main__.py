@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import __version__, certificates, log, startup, supervisor
+from proxy import __version__, certificates, log, sockets, startup, supervisor
 from proxy.config import Config, effective
 from proxy.keys import new_key
 from proxy.startup import StartFailed
@@ -88,25 +88,25 @@ def _serve(options: argparse.Namespace) -> int:
     server = config.server
     workers = server.workers or len(os.sched_getaffinity(0))
     try:
-        sockets = (
-            supervisor.share(given, workers)
+        groups = (
+            sockets.share(given, workers)
             if given
-            else supervisor.bind(server.host, server.port, workers)
+            else sockets.bind(server.host, server.port, workers)
         )
     except OSError as exc:
         where = f"{server.host or '*'}:{server.port}"
         raise StartFailed(f"cannot listen on {where}: {exc.strerror or exc}") from exc
     scheme = "https" if server.tls else "http"
-    url = f"{scheme}://{server.host or 'localhost'}:{sockets[0][0].getsockname()[1]}"
+    url = f"{scheme}://{server.host or 'localhost'}:{groups[0][0].getsockname()[1]}"
     arguments = ["--config", options.config] if options.config else []
-    asyncio.run(_supervise(sockets, arguments, notifier, url))
+    asyncio.run(_supervise(groups, arguments, notifier, url))
     return 0
 
 
 async def _supervise(
-    sockets: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
+    groups: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
 ) -> None:
-    await supervisor.Supervisor(sockets, arguments, notifier, url).run()
+    await supervisor.Supervisor(groups, arguments, notifier, url).run()
 
 
 def _new_key(_options: argparse.Namespace) -> int:

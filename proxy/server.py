@@ -196,8 +196,9 @@ def main() -> int:
     parser.add_argument("--sockets", type=int, required=True, nargs="+", metavar="FD")
     parser.add_argument("--config", metavar="FILE")
     options = parser.parse_args()
-    # Ctrl-C reaches every process of a terminal; when to end is the supervisor's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal's signals reach every process; what they mean is the supervisor's to say.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     log.configure()
     reporter = Reporter(options.report_to)
     try:

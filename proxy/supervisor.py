@@ -1,4 +1,4 @@
-"""Owns the listening sockets; runs, replaces and rolls the workers; talks to systemd."""
+"""Runs, replaces and rolls the workers, owns their listening sockets, and talks to systemd."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import time
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from tornado.netutil import bind_sockets
-
 from proxy import __version__
 from proxy.log import log_fields
 from proxy.startup import StartFailed
@@ -21,7 +19,6 @@ from proxy.worker_process import HEARTBEAT_SECONDS, RETIRE, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
-_BACKLOG = 1024
 _START_SECONDS = 60.0
 
 # A worker that lived so long was no failure of its start.
@@ -30,27 +27,6 @@ _MOST_BACK_OFF_SECONDS = 30.0
 
 # Beyond its drain, what a worker may take to end before it is killed.
 _END_SECONDS = 5.0
-
-
-def bind(host: str, port: int, workers: int) -> list[list[socket.socket]]:
-    """One group of SO_REUSEPORT sockets a worker. Raises ``OSError`` if the port is taken.
-
-    The kernel spreads connections evenly over such sockets, and badly over workers that share one.
-    """
-    # Without the option first, for with it another server's port could be joined unawares.
-    probes = bind_sockets(port, host or None)
-    port = probes[0].getsockname()[1]
-    for probe in probes:
-        probe.close()
-    return [
-        bind_sockets(port, host or None, backlog=_BACKLOG, reuse_port=True) for _ in range(workers)
-    ]
-
-
-def share(sockets: Sequence[socket.socket], workers: int) -> list[list[socket.socket]]:
-    """Deal sockets that systemd opened to as many workers as can have one."""
-    workers = min(workers, len(sockets))
-    return [list(sockets[slot::workers]) for slot in range(workers)]
 
 
 class Supervisor:
@@ -75,6 +51,7 @@ class Supervisor:
         self._failures: dict[int, int] = {}
         self._reload = asyncio.Event()
         self._stop = asyncio.Event()
+        self._ticked = 0.0
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ``StartFailed`` if the first start fails."""
@@ -89,8 +66,10 @@ class Supervisor:
         if not starting.done():
             starting.cancel()
         else:
-            self._workers = starting.result()
+            for worker in starting.result().values():
+                self._install(worker)
             details = self._workers[0].details
+            self._ticked = time.monotonic()
             log_fields(
                 logger,
                 logging.INFO,
@@ -100,25 +79,27 @@ class Supervisor:
                 workers=len(self._workers),
                 **details,
             )
-            self._spawn(self._reload_on_request())
-            self._spawn(self._tick())
+            running = [self._spawn(self._reload_on_request()), self._spawn(self._tick())]
             self._notifier.notify(READY=1, STATUS=self._status(0))
             await stopped
+            for task in (*running, *self._replacing.values()):
+                task.cancel()
         await self._end()
 
     async def _start_generation(self) -> dict[int, WorkerProcess]:
         """A new worker for every slot, all ready; the first alone, so that a fault shows once."""
-        workers = {}
-        try:
-            workers[0] = await self._start_worker(0)
-            others = await asyncio.gather(
-                *(self._start_worker(slot) for slot in range(1, len(self._sockets)))
-            )
-        except BaseException:
-            for worker in workers.values():
-                worker.send_signal(signal.SIGKILL)
-            raise
-        return workers | {worker.slot: worker for worker in others}
+        first = await self._start_worker(0)
+        others = await asyncio.gather(
+            *(self._start_worker(slot) for slot in range(1, len(self._sockets))),
+            return_exceptions=True,
+        )
+        workers = [first, *(each for each in others if isinstance(each, WorkerProcess))]
+        for failure in others:
+            if isinstance(failure, BaseException):
+                for worker in workers:  # each may have taken requests already
+                    self._spawn(self._let_drain(worker, RETIRE))
+                raise failure
+        return {worker.slot: worker for worker in workers}
 
     async def _start_worker(self, slot: int) -> WorkerProcess:
         worker = await WorkerProcess.start(slot, self._sockets[slot], self._arguments)
@@ -132,18 +113,27 @@ class Supervisor:
 
     async def _watch(self, worker: WorkerProcess) -> None:
         """Wait for a worker's end; replace it if nobody asked it to end."""
-        status = await worker.wait()
+        await worker.wait()
         self._all.discard(worker)
-        slot = worker.slot
-        if self._workers.get(slot) is not worker or self._stop.is_set():
+        if self._workers.get(worker.slot) is worker:
+            self._lose(worker)
+
+    def _install(self, worker: WorkerProcess) -> None:
+        self._workers[worker.slot] = worker
+        if worker not in self._all:  # it has ended meanwhile
+            self._lose(worker)
+
+    def _lose(self, worker: WorkerProcess) -> None:
+        if self._stop.is_set():
             return
+        slot = worker.slot
         log_fields(
             logger,
             logging.ERROR,
             "a worker ended by itself",
             worker=slot,
             worker_pid=worker.pid,
-            status=status,
+            status=worker.status,
             requests_lost=worker.open_requests,
         )
         if time.monotonic() - worker.began > _SETTLED_SECONDS:
@@ -157,10 +147,11 @@ class Supervisor:
             if failures:
                 await asyncio.sleep(min(0.5 * 2 ** (failures - 1), _MOST_BACK_OFF_SECONDS))
             try:
-                self._workers[slot] = await self._start_worker(slot)
+                worker = await self._start_worker(slot)
             except StartFailed as exc:
                 log_fields(logger, logging.ERROR, "a worker cannot start", reason=str(exc))
             else:
+                self._install(worker)
                 return
 
     async def _reload_on_request(self) -> None:
@@ -185,8 +176,10 @@ class Supervisor:
                 task.cancel()
             self._replacing.clear()
             self._failures.clear()
-            old, self._workers = self._workers, workers
-            for worker in old.values():
+            old = list(self._workers.values())
+            for worker in workers.values():
+                self._install(worker)
+            for worker in old:
                 self._spawn(self._let_drain(worker, RETIRE))
             log_fields(logger, logging.INFO, "reloaded", **workers[0].details)
             self._notifier.notify(READY=1)
@@ -204,8 +197,12 @@ class Supervisor:
     async def _tick(self) -> None:
         before = 0
         while True:
+            late = time.monotonic() - self._ticked > 3 * HEARTBEAT_SECONDS
+            self._ticked = time.monotonic()
             for worker in tuple(self._all):
-                if worker.is_hung:
+                if late:  # the whole machine stood still, and the worker's word is still to be read
+                    worker.excuse()
+                elif worker.is_hung:
                     log_fields(
                         logger, logging.ERROR, "a worker hangs; killing it", worker_pid=worker.pid
                     )
@@ -220,12 +217,12 @@ class Supervisor:
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
     def _status(self, requests_a_second: float) -> str:
-        ready = sum(worker.is_ready for worker in self._workers.values())
-        draining = len(self._all) - len(self._workers)
+        serving = self._all.intersection(self._workers.values())
+        others = len(self._all) - len(serving)
         open_requests = sum(worker.open_requests for worker in self._all)
         return (
-            f"{ready} of {len(self._sockets)} workers serve"
-            + (f", {draining} start or drain" if draining > 0 else "")
+            f"{len(serving)} of {len(self._sockets)} workers serve"
+            + (f", {others} start or drain" if others else "")
             + f"; {open_requests} requests open, {requests_a_second:.0f} a second"
         )
 

@@ -68,21 +68,24 @@ class WorkerProcess:
             await asyncio.wait_for(self._settled.wait(), seconds)
         return self._ready
 
-    async def wait(self) -> int:
-        """Its exit status, once it has ended."""
-        status = await self._process.wait()
+    async def wait(self) -> None:
+        """Return when it has ended."""
+        await self._process.wait()
         await self._reading
-        return status
 
     @property
-    def is_ready(self) -> bool:
-        """Whether it has become ready."""
-        return self._ready
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.returncode
 
     @property
     def is_hung(self) -> bool:
         """Whether it was ready and has fallen silent."""
         return self._ready and time.monotonic() - self._heard > HUNG_SECONDS
+
+    def excuse(self) -> None:
+        """Take it for heard from, just now."""
+        self._heard = time.monotonic()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal, if it still runs."""

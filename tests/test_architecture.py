@@ -26,7 +26,13 @@ LAYERS = (
         "proxy.handlers.invocations",
         "proxy.handlers.models",
     ),
-    ("proxy.application", "proxy.startup", "proxy.systemd", "proxy.worker_process"),
+    (
+        "proxy.application",
+        "proxy.sockets",
+        "proxy.startup",
+        "proxy.systemd",
+        "proxy.worker_process",
+    ),
     ("proxy.server", "proxy.supervisor"),
     ("proxy.__main__",),
 )

@@ -205,6 +205,27 @@ class TestReload:
         with RawClient(pair) as raw:  # verifies by the new certificate
             assert raw.request("POST", "/predict", pair.headers, b"x" * 11).status == 413
 
+    def test_a_signal_of_the_terminal_is_the_supervisors_alone(self, pair: RunningProxy) -> None:
+        for pid in pair.workers:
+            os.kill(pid, signal.SIGINT)
+            os.kill(pid, signal.SIGHUP)
+        with pair.session() as session:
+            assert session.get(f"{pair.url}/healthz").status_code == 200
+        assert all(map(is_running, pair.workers))
+
+    def test_after_the_machine_stood_still_nobody_is_taken_for_hung(
+        self, pair: RunningProxy
+    ) -> None:
+        everyone = (pair.process.pid, *pair.workers)
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(6)  # the time that a worker may be silent
+        for pid in everyone:
+            os.kill(pid, signal.SIGCONT)
+        pair.process.send_signal(signal.SIGHUP)
+        pair.wait_for_log(says("reloaded"))
+        assert not [line for line in pair.log if "hangs" in line]
+
     def test_one_that_cannot_start_changes_nothing(self, pair: RunningProxy) -> None:
         config = pair.directory / "config.toml"
         good = config.read_text()
