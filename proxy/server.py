@@ -28,7 +28,7 @@ from proxy.sagemaker import SageMaker
 from proxy.signing import Signer
 from proxy.worker_process import HEARTBEAT_SECONDS, RETIRE, Reporter
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
 
 # Beyond max_connections, this many more are accepted just to be told so.
 _EXCESS_CONNECTIONS = 100
