@@ -102,7 +102,10 @@ class Supervisor:
         return {worker.slot: worker for worker in workers}
 
     async def _start_worker(self, slot: int) -> WorkerProcess:
-        worker = await WorkerProcess.start(slot, self._sockets[slot], self._arguments)
+        try:
+            worker = await WorkerProcess.start(slot, self._sockets[slot], self._arguments)
+        except OSError as exc:
+            raise StartFailed(f"cannot start a worker: {exc}") from exc
         self._all.add(worker)
         self._spawn(self._watch(worker))
         if not await worker.wait_ready(_START_SECONDS):
@@ -176,7 +179,8 @@ class Supervisor:
                 task.cancel()
             self._replacing.clear()
             self._failures.clear()
-            old = list(self._workers.values())
+            # All others: those that served, and a replacement that was still starting.
+            old = self._all.difference(workers.values())
             for worker in workers.values():
                 self._install(worker)
             for worker in old:

@@ -52,6 +52,11 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in found for child in path.read_text().split()]
+
+
 def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -204,6 +209,17 @@ class TestReload:
         wait_until(lambda: not any(map(is_running, pair.workers)))
         with RawClient(pair) as raw:  # verifies by the new certificate
             assert raw.request("POST", "/predict", pair.headers, b"x" * 11).status == 413
+
+    def test_a_replacement_that_was_still_starting_is_not_left_over(
+        self, pair: RunningProxy
+    ) -> None:
+        pair.process.send_signal(signal.SIGHUP)
+        pair.wait_for_log(worker_ready)  # the first of the new ones
+        os.kill(pair.workers[1], signal.SIGKILL)
+        pair.wait_for_log(says("reloaded"))
+        wait_until(lambda: len(children(pair.process.pid)) == 2)
+        with pair.session() as session:
+            assert session.get(f"{pair.url}/healthz").status_code == 200
 
     def test_a_signal_of_the_terminal_is_the_supervisors_alone(self, pair: RunningProxy) -> None:
         for pid in pair.workers:
