@@ -1,9 +1,10 @@
-"""The command line: serve, new-key, new-certificate, check-config."""
+"""The command line: serve, new-key, hash-key, new-certificate, check-config."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import getpass
 import json
 import os
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from proxy import __version__, certificates, log, sockets, startup, supervisor
 from proxy.config import Config, effective
-from proxy.keys import new_key
+from proxy.keys import InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.startup import StartFailed
 from proxy.systemd import Notifier, take_sockets
 
@@ -56,6 +57,9 @@ def _make_parser() -> argparse.ArgumentParser:
     key = commands.add_parser("new-key", help="print a fresh API key (a UUID4)")
     key.set_defaults(run=_new_key)
 
+    hashing = commands.add_parser("hash-key", help="print the SHA-256 of the key on standard input")
+    hashing.set_defaults(run=_hash_key)
+
     certificate = commands.add_parser("new-certificate", help="write a self-signed certificate")
     certificate.add_argument(
         "--host",
@@ -74,6 +78,7 @@ def _make_parser() -> argparse.ArgumentParser:
         "check-config", help="print every problem of the settings, or the settings in effect"
     )
     check.add_argument("config", metavar="FILE", nargs="?", help="settings (TOML)")
+    check.add_argument("--quiet", action="store_true", help="print problems only")
     check.set_defaults(run=_check_config)
     return parser
 
@@ -114,6 +119,16 @@ def _new_key(_options: argparse.Namespace) -> int:
     return 0
 
 
+def _hash_key(_options: argparse.Namespace) -> int:
+    terminal = sys.stdin.isatty()
+    key = getpass.getpass("key (not shown): ") if terminal else sys.stdin.readline()
+    try:
+        print(hash_key(check_key(key.strip())))
+    except InvalidKeyFormat as exc:
+        raise StartFailed(str(exc)) from exc
+    return 0
+
+
 def _new_certificate(options: argparse.Namespace) -> int:
     try:
         pair = certificates.create(options.out, options.host)
@@ -143,7 +158,8 @@ def _check_config(options: argparse.Namespace) -> int:
             problems.append(str(exc))
     if problems:
         raise StartFailed("\n".join(problems))
-    print(json.dumps(effective(config), indent=2))
+    if not options.quiet:
+        print(json.dumps(effective(config), indent=2))
     return 0
 
 

@@ -92,6 +92,7 @@ class Config:
     """All settings. ``region`` empty means: as the AWS SDK finds it."""
 
     region: str = ""
+    keys_file: str = ""  # empty: keys.toml beside the settings, if there is one
     server: ServerConfig = field(default_factory=ServerConfig)
     upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
@@ -110,7 +111,9 @@ def load(
     there is a file. ``overrides`` are ``[server]`` settings from the command line; None is unset.
     """
     problems: list[str] = []
-    table = _read_file(path or environ.get("SAGEMAKER_PROXY_CONFIG"), problems)
+    named = path or environ.get("SAGEMAKER_PROXY_CONFIG")
+    file = Path(named) if named else DEFAULT_PATH
+    table = {} if not named and not file.exists() else _read_file(file, problems)
     config: Config = _apply(Config(), table, "", problems)
     region = environ.get("REGION_NAME", "")
     server = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -118,6 +121,7 @@ def load(
         config,
         region=region or config.region,
         server=_apply(config.server, server, "server.", problems),
+        keys_file=config.keys_file or _beside(file),
         api_key=environ.get("API_KEY", "").strip(),
     )
     _check_certificate(config.server, problems)
@@ -141,10 +145,12 @@ def _to_table(section: Any) -> dict[str, Any]:
     }
 
 
-def _read_file(named: str | None, problems: list[str]) -> dict[str, Any]:
-    path = Path(named) if named else DEFAULT_PATH
-    if not named and not path.exists():
-        return {}
+def _beside(file: Path) -> str:
+    keys_file = file.with_name("keys.toml")
+    return str(keys_file) if keys_file.exists() else ""
+
+
+def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)

@@ -21,6 +21,7 @@ import boto3
 from botocore.config import Config as BotoConfig
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, NoCredentialsError
+from botocore.utils import IMDSRegionProvider
 
 from proxy.log import log_fields
 from proxy.signing import Credentials
@@ -66,9 +67,7 @@ class Aws:
             named = region or os.environ.get("AWS_REGION") or None
             self._session = boto3.Session(region_name=named)
             if self._session.region_name is None:
-                raise AwsConfigurationError(
-                    "no AWS region: set REGION_NAME (or AWS_REGION), or region in the configuration"
-                )
+                self._session = boto3.Session(region_name=_instance_region(self._session))
             # Only asked where it would call. With credentials given, it looks for none: whether
             # there are any, and how long that takes to find out, is not the start's matter.
             runtime = self._session.client("sagemaker-runtime", **_PLACEHOLDERS)
@@ -107,6 +106,16 @@ class Aws:
         with self._lock:
             self._session = boto3.Session(region_name=self.region)
             self._control_plane = None
+
+
+def _instance_region(session: boto3.Session) -> str:
+    """The region of the EC2 instance that this runs on. Raises ``AwsConfigurationError``."""
+    region: str | None = IMDSRegionProvider(session._session).provide()
+    if region is None:
+        raise AwsConfigurationError(
+            "no AWS region: set REGION_NAME (or AWS_REGION), or region in the configuration"
+        )
+    return region
 
 
 class CredentialsProvider:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 DEFAULT_NAME = "default"
+
+EVERY_MODEL = ("*",)
 
 # A key is 36 characters; anything much longer is not worth hashing.
 _MAX_KEY_LENGTH = 128
@@ -22,9 +26,24 @@ class InvalidKeyFormat(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The holder of a key, by the key's name."""
+    """The holder of a key, by the key's name, and what it may call."""
 
     name: str
+    models: tuple[str, ...] = EVERY_MODEL  # patterns such as "embed-*"
+
+    def may_call(self, model: str) -> bool:
+        """Whether a pattern of this caller takes in ``model``."""
+        return self.models == EVERY_MODEL or any(
+            fnmatchcase(model, pattern) for pattern in self.models
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a key stands for, and until when (seconds since the epoch)."""
+
+    caller: Caller
+    expires: float | None = None
 
 
 def new_key() -> str:
@@ -54,17 +73,21 @@ def check_key(key: str) -> str:
 class KeyRing:
     """Finds the caller of a key, in the same time whether it exists or not."""
 
-    def __init__(self, callers: Mapping[str, Caller]) -> None:
-        """``callers`` maps each key's SHA-256 in hex to its caller."""
-        self._callers = {sha256: (sha256, caller) for sha256, caller in callers.items()}
+    def __init__(self, keys: Mapping[str, Key]) -> None:
+        """``keys`` has each key's SHA-256 in hex, and what it stands for."""
+        self._keys = {sha256: (sha256, key) for sha256, key in keys.items()}
 
     @classmethod
     def of_single_key(cls, key: str) -> KeyRing:
         """A ring with one key, named ``default``. Raises ``InvalidKeyFormat``."""
-        return cls({hash_key(check_key(key)): Caller(DEFAULT_NAME)})
+        return cls({hash_key(check_key(key)): Key(Caller(DEFAULT_NAME))})
+
+    def __len__(self) -> int:
+        """How many keys there are, expired ones included."""
+        return len(self._keys)
 
     def find(self, key: str) -> Caller | None:
-        """The caller of ``key``, or None.
+        """The caller of ``key``, or None if there is none or its time is over.
 
         What is looked up is a hash that the client cannot steer, so the look-up's own timing says
         nothing about the keys; the last comparison is constant-time all the same.
@@ -72,5 +95,9 @@ class KeyRing:
         if len(key) > _MAX_KEY_LENGTH:
             return None
         digest = hash_key(key.strip().lower())
-        stored, caller = self._callers.get(digest, (_NO_HASH, None))
-        return caller if hmac.compare_digest(stored, digest) else None
+        stored, found = self._keys.get(digest, (_NO_HASH, None))
+        if not hmac.compare_digest(stored, digest) or found is None:
+            return None
+        if found.expires is not None and found.expires <= time.time():
+            return None
+        return found.caller

@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import uvloop
 from tornado.httpserver import HTTPServer
@@ -213,8 +214,10 @@ def main() -> int:
     for each in sockets:
         each.setblocking(False)
         each.set_inheritable(False)
+    # Installed, each release has a virtual environment of its own.
+    release = Path(sys.prefix).resolve().name
     worker = Worker(startup.fit_file_limit(config), keys, aws, sockets, ssl_context)
-    uvloop.run(worker.run(reporter, certificate_sha256=fingerprint))
+    uvloop.run(worker.run(reporter, release=release, certificate_sha256=fingerprint))
     # A thread that still waits for AWS must not hold up the exit.
     logging.shutdown()
     os._exit(0)

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy import certificates, log
+from proxy import certificates, key_file, log
 from proxy.config import Config, ConfigError, load
-from proxy.keys import InvalidKeyFormat, KeyRing
+from proxy.key_file import KeyFileError
+from proxy.keys import DEFAULT_NAME, Caller, InvalidKeyFormat, Key, KeyRing, check_key, hash_key
 
 logger = logging.getLogger(__name__)
 
@@ -33,16 +34,30 @@ def load_config(path: str | None, overrides: Mapping[str, Any]) -> Config:
 
 
 def load_keys(config: Config) -> KeyRing:
-    """The keys. Raises ``StartFailed``."""
-    if not config.api_key:
+    """The keys of the file and of API_KEY. Raises ``StartFailed``."""
+    keys: dict[str, Key] = {}
+    try:
+        if config.keys_file:
+            file = key_file.read(Path(config.keys_file))
+            keys.update(file.keys)
+            if file.limited:
+                log.log_fields(
+                    logger,
+                    logging.WARNING,
+                    "limits of keys are read, but this version does not enforce them yet",
+                    keys=file.limited,
+                )
+        if config.api_key:
+            keys[hash_key(check_key(config.api_key))] = Key(Caller(DEFAULT_NAME))
+    except (KeyFileError, InvalidKeyFormat) as exc:
+        raise StartFailed(str(exc)) from exc
+    if not keys:
         raise StartFailed(
-            "no API key: set API_KEY to a UUID4; "
+            (f"{config.keys_file}: holds no key" if config.keys_file else "no API key")
+            + ": set API_KEY to a UUID4, or write keys.toml; "
             "make one with: sagemaker-proxy new-key (or: python -m proxy new-key)"
         )
-    try:
-        return KeyRing.of_single_key(config.api_key)
-    except InvalidKeyFormat as exc:
-        raise StartFailed(str(exc)) from exc
+    return KeyRing(keys)
 
 
 def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:

@@ -52,6 +52,7 @@ class Supervisor:
         self._reload = asyncio.Event()
         self._stop = asyncio.Event()
         self._ticked = 0.0
+        self._reload_failure = ""
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ``StartFailed`` if the first start fails."""
@@ -173,8 +174,10 @@ class Supervisor:
                     "the reload failed; the workers that run go on",
                     reason=str(exc),
                 )
-                self._notifier.notify(READY=1, STATUS=f"reload failed: {exc}".splitlines()[0])
+                self._reload_failure = str(exc).splitlines()[0]
+                self._notifier.notify(READY=1, STATUS=self._status(0))
                 continue
+            self._reload_failure = ""
             for task in self._replacing.values():
                 task.cancel()
             self._replacing.clear()
@@ -186,7 +189,7 @@ class Supervisor:
             for worker in old:
                 self._spawn(self._let_drain(worker, RETIRE))
             log_fields(logger, logging.INFO, "reloaded", **workers[0].details)
-            self._notifier.notify(READY=1)
+            self._notifier.notify(READY=1, STATUS=self._status(0))
 
     async def _let_drain(self, worker: WorkerProcess, number: signal.Signals) -> None:
         """Ask a worker to drain; end it if it takes longer than that may take."""
@@ -225,9 +228,11 @@ class Supervisor:
         others = len(self._all) - len(serving)
         open_requests = sum(worker.open_requests for worker in self._all)
         return (
+            f"{self._workers[0].details.get('release')}: "
             f"{len(serving)} of {len(self._sockets)} workers serve"
             + (f", {others} start or drain" if others else "")
             + f"; {open_requests} requests open, {requests_a_second:.0f} a second"
+            + (f"; the last reload failed: {self._reload_failure}" if self._reload_failure else "")
         )
 
     async def _end(self) -> None:

@@ -13,6 +13,7 @@ LAYERS = (
     ("proxy",),
     ("proxy.errors", "proxy.signing", "proxy.eventstream", "proxy.sse"),
     ("proxy.config", "proxy.keys", "proxy.log", "proxy.certificates"),
+    ("proxy.key_file",),
     ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
     ("proxy.catalog", "proxy.sagemaker"),
     ("proxy.handlers", "proxy.handlers.admission", "proxy.handlers.services"),

@@ -16,6 +16,7 @@ from proxy.errors import (
     ContainerError,
     DeadlineExceeded,
     InvalidRequest,
+    ModelNotFound,
     ProxyError,
     RouteNotFound,
     TooManyConnections,
@@ -93,6 +94,15 @@ class BaseHandler(RequestLifecycle):
         else:
             self.flush()
             self.count_out()  # its answer is sent: a drain need not wait for the rest of its body
+
+    def may_call(self, model: str) -> bool:
+        """Whether the caller's key is for ``model``."""
+        return self.caller is not None and self.caller.may_call(model)
+
+    def check_access(self, model: str) -> None:
+        """Raise ``ModelNotFound`` if the caller's key is not for ``model``, be there one or not."""
+        if not self.may_call(model):
+            raise ModelNotFound(model)
 
     # --- the body ----------------------------------------------------------------------------
 

@@ -40,6 +40,7 @@ class ListEndpointsHandler(BaseHandler):
                     "ModelEnvironment": mask_secrets(description.environment),
                 }
                 for endpoint, description in await self.services.catalog.descriptions()
+                if self.may_call(endpoint.name)
             ]
         )
 

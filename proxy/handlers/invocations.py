@@ -18,10 +18,14 @@ class NativeHandler(RelayHandler):
     """What the three operations share: headers through, and errors as SageMaker answers them."""
 
     def invocation(self, endpoint: str) -> Invocation:
-        """The call, with the headers that SageMaker reads. Raises ``InvalidRequest``."""
+        """The call, with the headers that SageMaker reads.
+
+        Raises ``InvalidRequest`` and ``ModelNotFound``.
+        """
         if not is_endpoint_name(endpoint):
             raise InvalidRequest("the path has no valid endpoint name")
         self.model = endpoint
+        self.check_access(endpoint)
         headers = {
             name: value
             for name, value in self.request.headers.items()

@@ -11,8 +11,9 @@ class ModelsHandler(BaseHandler):
     """All of them."""
 
     async def respond(self, *path: str) -> None:
-        """List every endpoint, in service or not."""
-        models = [_model(endpoint) for endpoint in await self.services.catalog.endpoints()]
+        """List every endpoint of this key, in service or not."""
+        endpoints = await self.services.catalog.endpoints()
+        models = [_model(endpoint) for endpoint in endpoints if self.may_call(endpoint.name)]
         self.write_json({"object": "list", "data": models})
 
 
@@ -21,6 +22,7 @@ class ModelHandler(BaseHandler):
 
     async def respond(self, *path: str) -> None:
         """Tell of one endpoint by its name."""
+        self.check_access(path[0])
         endpoint = await self.services.catalog.find(path[0])
         if endpoint is None:
             raise ModelNotFound(path[0])

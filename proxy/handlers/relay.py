@@ -30,6 +30,7 @@ class RelayHandler(BaseHandler):
         body = self.take_body()
         routing = openai.read_routing(body)
         self.model = routing.model[:100]
+        self.check_access(routing.model)
         if not await self.services.catalog.exists(routing.model):
             raise ModelNotFound(routing.model)
         # JSON is what the body has just proved to be, whatever the client calls it.

@@ -88,7 +88,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             defaults = re.findall(r"`([^`]*)`", cells[1]) or [""] * len(names)
             rows.update(zip(names, defaults, strict=True))
     config = Config()
-    expected = {"region": ""}
+    expected = {"region": "", "keys_file": '""'}
     for name in ("server", "upstream", "catalog"):
         for item in dataclasses.fields(getattr(config, name)):
             value = getattr(getattr(config, name), item.name)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.keys import Caller, InvalidKeyFormat, KeyRing, check_key, hash_key, new_key
+from proxy.keys import Caller, InvalidKeyFormat, Key, KeyRing, check_key, hash_key, new_key
 
 KEY = "3c6f2a52-1c0f-4d6e-9a53-0e6f4a8f2b11"
 
@@ -53,7 +53,7 @@ def test_nothing_else_finds_a_caller(offered: str) -> None:
 
 def test_every_caller_is_found_by_its_own_key() -> None:
     keys = {name: new_key() for name in ("alice", "bob", "carol")}
-    ring = KeyRing({hash_key(key): Caller(name) for name, key in keys.items()})
+    ring = KeyRing({hash_key(key): Key(Caller(name)) for name, key in keys.items()})
     for name, key in keys.items():
         assert ring.find(key) == Caller(name)
     assert ring.find(new_key()) is None

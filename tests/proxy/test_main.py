@@ -1,5 +1,7 @@
 """The command line explains itself, and says what is wrong in lines, not tracebacks."""
 
+import hashlib
+import io
 import json
 import os
 import subprocess
@@ -85,6 +87,24 @@ def test_new_certificate_says_when_it_cannot(
     assert lines(capsys.readouterr().err)[0].startswith("sagemaker-proxy: cannot write to")
 
 
+class TestHashKey:
+    def test_it_prints_the_sha_256_of_the_key_on_standard_input(
+        self, environ: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environ.setattr("sys.stdin", io.StringIO(f" {KEY.upper()}\n"))
+        assert main(["hash-key"]) == 0
+        assert capsys.readouterr().out == hashlib.sha256(KEY.encode()).hexdigest() + "\n"
+
+    def test_what_is_no_uuid4_is_refused_and_not_repeated(
+        self, environ: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environ.setattr("sys.stdin", io.StringIO("my-secret-key\n"))
+        assert main(["hash-key"]) == 1
+        printed = capsys.readouterr()
+        assert "UUID4" in printed.err
+        assert "my-secret-key" not in printed.out + printed.err
+
+
 class TestServe:
     def test_without_a_key_it_says_how_to_make_one(
         self, capsys: pytest.CaptureFixture[str]
@@ -154,6 +174,31 @@ class TestCheckConfig:
         retries, key = lines(capsys.readouterr().err)
         assert "upstream.retries: must be at least 0" in retries
         assert "API_KEY" in key
+
+    def test_it_finds_keys_beside_the_settings_and_reports_their_problems(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config, keys = tmp_path / "config.toml", tmp_path / "keys.toml"
+        config.write_text("")
+        keys.write_text(f'[keys.alice]\nsha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}"\n')
+        assert main(["check-config", str(config)]) == 0
+        assert json.loads(capsys.readouterr().out)["keys_file"] == str(keys)
+        keys.write_text('[keys.alice]\nsha256 = "wrong"\n')
+        assert main(["check-config", str(config)]) == 1
+        assert "keys.alice.sha256" in capsys.readouterr().err
+        keys.write_text("")
+        assert main(["check-config", str(config)]) == 1
+        assert "holds no key" in capsys.readouterr().err
+
+    def test_quiet_it_prints_problems_only(
+        self, environ: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["check-config", "--quiet"]) == 1
+        assert "API_KEY" in capsys.readouterr().err
+        environ.setenv("API_KEY", KEY)
+        assert main(["check-config", "--quiet"]) == 0
+        printed = capsys.readouterr()
+        assert printed.out + printed.err == ""
 
     def test_a_certificate_that_does_not_fit_its_key_is_a_problem(
         self, environ: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
