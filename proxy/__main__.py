@@ -1,4 +1,4 @@
-"""The command line: serve, new-key, hash-key, new-certificate, check-config."""
+"""The command line: serve, new-key, hash-key, new-certificate, check-config, reload."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import __version__, certificates, log, sockets, startup, supervisor
+from proxy import __version__, certificates, control, log, sockets, startup, supervisor
 from proxy.config import Config, effective
+from proxy.control import ControlError
 from proxy.keys import InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.startup import StartFailed
 from proxy.systemd import Notifier, take_sockets
@@ -78,8 +79,13 @@ def _make_parser() -> argparse.ArgumentParser:
         "check-config", help="print every problem of the settings, or the settings in effect"
     )
     check.add_argument("config", metavar="FILE", nargs="?", help="settings (TOML)")
-    check.add_argument("--quiet", action="store_true", help="print problems only")
     check.set_defaults(run=_check_config)
+
+    reload = commands.add_parser(
+        "reload", help="check the settings; then have the service load them, and wait until it has"
+    )
+    reload.add_argument("config", metavar="FILE", nargs="?", help="settings (TOML)")
+    reload.set_defaults(run=_reload)
     return parser
 
 
@@ -111,7 +117,16 @@ def _serve(options: argparse.Namespace) -> int:
 async def _supervise(
     groups: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
 ) -> None:
-    await supervisor.Supervisor(groups, arguments, notifier, url).run()
+    running = supervisor.Supervisor(groups, arguments, notifier, url)
+    if "RUNTIME_DIRECTORY" not in os.environ:
+        await running.run()
+        return
+    try:
+        listening = await control.serve(control.socket_path(), running.reload)
+    except OSError as exc:
+        raise StartFailed(f"cannot listen at {control.socket_path()}: {exc.strerror}") from exc
+    async with listening:
+        await running.run()
 
 
 def _new_key(_options: argparse.Namespace) -> int:
@@ -140,11 +155,27 @@ def _new_certificate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _reload(options: argparse.Namespace) -> int:
+    _check(options.config)
+    try:
+        control.request_reload(control.socket_path())
+    except ControlError as exc:
+        raise StartFailed(f"not reloaded: {exc}") from exc
+    return 0
+
+
 def _check_config(options: argparse.Namespace) -> int:
+    config = _check(options.config)
+    print(json.dumps(effective(config), indent=2))
+    return 0
+
+
+def _check(path: str | None) -> Config:
+    """The settings, if they, the keys and the certificate can be used."""
     problems: list[str] = []
     config = Config()
     try:
-        config = startup.load_config(options.config, {})
+        config = startup.load_config(path, {})
     except StartFailed as exc:
         problems.append(str(exc))
     # A configured certificate is looked at; none is made here.
@@ -158,9 +189,7 @@ def _check_config(options: argparse.Namespace) -> int:
             problems.append(str(exc))
     if problems:
         raise StartFailed("\n".join(problems))
-    if not options.quiet:
-        print(json.dumps(effective(config), indent=2))
-    return 0
+    return config
 
 
 if __name__ == "__main__":

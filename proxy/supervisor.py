@@ -49,17 +49,18 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._replacing: dict[int, asyncio.Task[None]] = {}
         self._failures: dict[int, int] = {}
-        self._reload = asyncio.Event()
+        self._signalled = asyncio.Event()  # to reload
+        self._reloading = asyncio.Lock()
         self._stop = asyncio.Event()
         self._ticked = 0.0
-        self._reload_failure = ""
+        self._reload_failure: str | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises ``StartFailed`` if the first start fails."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        loop.add_signal_handler(signal.SIGHUP, self._signalled.set)
 
         starting = asyncio.create_task(self._start_generation())
         stopped = asyncio.create_task(self._stop.wait())
@@ -80,7 +81,7 @@ class Supervisor:
                 workers=len(self._workers),
                 **details,
             )
-            running = [self._spawn(self._reload_on_request()), self._spawn(self._tick())]
+            running = [self._spawn(self._reload_on_signal()), self._spawn(self._tick())]
             self._notifier.notify(READY=1, STATUS=self._status(0))
             await stopped
             for task in (*running, *self._replacing.values()):
@@ -158,38 +159,46 @@ class Supervisor:
                 self._install(worker)
                 return
 
-    async def _reload_on_request(self) -> None:
+    async def _reload_on_signal(self) -> None:
         while True:
-            await self._reload.wait()
-            self._reload.clear()
+            await self._signalled.wait()
+            self._signalled.clear()
+            await self.reload()
+
+    async def reload(self) -> str | None:
+        """Replace the workers by new ones. None, or why the old ones go on."""
+        async with self._reloading:
             microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             self._notifier.notify(RELOADING=1, MONOTONIC_USEC=microseconds)
             log_fields(logger, logging.INFO, "reloading")
             try:
-                workers = await self._start_generation()
+                await self._roll()
             except StartFailed as exc:
+                self._reload_failure = str(exc)
                 log_fields(
                     logger,
                     logging.ERROR,
                     "the reload failed; the workers that run go on",
-                    reason=str(exc),
+                    reason=self._reload_failure,
                 )
-                self._reload_failure = str(exc).splitlines()[0]
-                self._notifier.notify(READY=1, STATUS=self._status(0))
-                continue
-            self._reload_failure = ""
-            for task in self._replacing.values():
-                task.cancel()
-            self._replacing.clear()
-            self._failures.clear()
-            # All others: those that served, and a replacement that was still starting.
-            old = self._all.difference(workers.values())
-            for worker in workers.values():
-                self._install(worker)
-            for worker in old:
-                self._spawn(self._let_drain(worker, RETIRE))
-            log_fields(logger, logging.INFO, "reloaded", **workers[0].details)
+            else:
+                self._reload_failure = None
+                log_fields(logger, logging.INFO, "reloaded", **self._workers[0].details)
             self._notifier.notify(READY=1, STATUS=self._status(0))
+            return self._reload_failure
+
+    async def _roll(self) -> None:
+        workers = await self._start_generation()
+        for task in self._replacing.values():
+            task.cancel()
+        self._replacing.clear()
+        self._failures.clear()
+        # All others: those that served, and a replacement that was still starting.
+        old = self._all.difference(workers.values())
+        for worker in workers.values():
+            self._install(worker)
+        for worker in old:
+            self._spawn(self._let_drain(worker, RETIRE))
 
     async def _let_drain(self, worker: WorkerProcess, number: signal.Signals) -> None:
         """Ask a worker to drain; end it if it takes longer than that may take."""
@@ -227,12 +236,13 @@ class Supervisor:
         serving = self._all.intersection(self._workers.values())
         others = len(self._all) - len(serving)
         open_requests = sum(worker.open_requests for worker in self._all)
+        failure = self._reload_failure
         return (
             f"{self._workers[0].details.get('release')}: "
             f"{len(serving)} of {len(self._sockets)} workers serve"
             + (f", {others} start or drain" if others else "")
             + f"; {open_requests} requests open, {requests_a_second:.0f} a second"
-            + (f"; the last reload failed: {self._reload_failure}" if self._reload_failure else "")
+            + (f"; the last reload failed: {failure.splitlines()[0]}" if failure else "")
         )
 
     async def _end(self) -> None:

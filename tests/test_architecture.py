@@ -29,6 +29,7 @@ LAYERS = (
     ),
     (
         "proxy.application",
+        "proxy.control",
         "proxy.sockets",
         "proxy.startup",
         "proxy.systemd",

@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from proxy import certificates
+from proxy.control import ControlError, request_reload
 from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
@@ -285,7 +286,7 @@ class TestSystemd:
         left = set(wanted)
         while left:
             lines = notifications.recv(4096).decode().splitlines()
-            left -= {word for word in left if any(line.startswith(word) for line in lines)}
+            left -= {word for word in left if any(word in line for line in lines)}
 
     def test_it_is_told_of_every_state(
         self, emulator: Emulator, tmp_path: Path, notifications: socket.socket
@@ -295,13 +296,31 @@ class TestSystemd:
             "WATCHDOG_USEC": "4000000",
         }
         with RunningProxy(tmp_path, environ, QUICK) as proxy:
-            self.wait_for(notifications, "READY=1", "STATUS=1 of 1 workers serve", "WATCHDOG=1")
+            self.wait_for(notifications, "READY=1", "1 of 1 workers serve", "WATCHDOG=1")
             proxy.process.send_signal(signal.SIGHUP)
             self.wait_for(notifications, "RELOADING=1", "MONOTONIC_USEC=")
             self.wait_for(notifications, "READY=1")
             proxy.process.send_signal(signal.SIGTERM)
             self.wait_for(notifications, "STOPPING=1")
             assert proxy.process.wait(20) == 0
+
+    def test_a_reload_that_fails_shows_until_one_succeeds(
+        self, emulator: Emulator, tmp_path: Path, notifications: socket.socket
+    ) -> None:
+        environ = emulator.environment() | {
+            "NOTIFY_SOCKET": notifications.getsockname(),
+            "RUNTIME_DIRECTORY": str(tmp_path),
+        }
+        with RunningProxy(tmp_path, environ, QUICK) as proxy:
+            config = tmp_path / "config.toml"
+            good = config.read_text()
+            config.write_text("not toml")
+            with pytest.raises(ControlError, match="is not TOML"):
+                request_reload(tmp_path / "control")
+            self.wait_for(notifications, "READY=1", "the last reload failed: ")
+            config.write_text(good)
+            request_reload(tmp_path / "control")
+            proxy.wait_for_log(says("reloaded"), timeout=1)
 
     def test_its_sockets_are_used_and_outlive_the_service(
         self, emulator: Emulator, tmp_path: Path

@@ -38,7 +38,7 @@ def lines(text: str) -> list[str]:
 def test_bare_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     printed = capsys.readouterr().out
-    for command in ("serve", "new-key", "new-certificate", "check-config"):
+    for command in ("serve", "new-key", "hash-key", "new-certificate", "check-config", "reload"):
         assert command in printed
 
 
@@ -190,16 +190,6 @@ class TestCheckConfig:
         assert main(["check-config", str(config)]) == 1
         assert "holds no key" in capsys.readouterr().err
 
-    def test_quiet_it_prints_problems_only(
-        self, environ: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        assert main(["check-config", "--quiet"]) == 1
-        assert "API_KEY" in capsys.readouterr().err
-        environ.setenv("API_KEY", KEY)
-        assert main(["check-config", "--quiet"]) == 0
-        printed = capsys.readouterr()
-        assert printed.out + printed.err == ""
-
     def test_a_certificate_that_does_not_fit_its_key_is_a_problem(
         self, environ: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -213,3 +203,23 @@ class TestCheckConfig:
         )
         assert main(["check-config", str(config)]) == 1
         assert "cannot use the certificate" in capsys.readouterr().err
+
+
+class TestReload:
+    def test_what_is_broken_is_told_before_the_service_is_asked(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = tmp_path / "config.toml"
+        config.write_text("not toml")
+        assert main(["reload", str(config)]) == 1
+        assert "is not TOML" in capsys.readouterr().err
+
+    def test_without_a_service_it_says_where_it_looked(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environ.setenv("API_KEY", KEY)
+        environ.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+        assert main(["reload"]) == 1
+        (line,) = lines(capsys.readouterr().err)
+        assert line.startswith("sagemaker-proxy: not reloaded: no answer")
+        assert str(tmp_path / "control") in line
