@@ -3,7 +3,12 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8000
 
-.PHONY: demo demo-llm test lint clean
+# For hosts without a package index: Amazon Linux 2023 has glibc 2.34.
+PYTHON_VERSION ?= 3.11
+ARCH ?= x86_64
+PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux_2_34,--platform $(tag)_$(ARCH))
+
+.PHONY: demo demo-llm test lint wheelhouse clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -19,8 +24,15 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for Graviton
+	@echo "Downloading wheels for Python $(PYTHON_VERSION) on $(ARCH) into .wheelhouse…"
+	@for lock in requirements.txt roles/certificates/files/certbot-requirements.txt; do \
+	  $(PYTHON) -m pip download -qq --disable-pip-version-check --dest .wheelhouse --require-hashes \
+	    --only-binary=:all: --python-version $(PYTHON_VERSION) $(PLATFORMS) -r $$lock || exit 1; done
+	@echo "Done: ansible-playbook playbooks/site.yml -e python_wheelhouse=$(CURDIR)/.wheelhouse"
+
 clean:
-	rm -rf $(VENV) .venv-llm .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-llm .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV), about a minute on the first run…"

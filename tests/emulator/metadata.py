@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Self
 
 ROLE = "proxy-role"
+ZONE = "us-east-1a"  # a region's name and a letter
 _ROLES = "/latest/meta-data/iam/security-credentials/"
+_ZONE = "/latest/meta-data/placement/availability-zone/"
 
 
 class MetadataService:
@@ -46,6 +48,8 @@ class MetadataService:
                     self._answer(ROLE)
                 elif self.path == _ROLES + ROLE:
                     self._answer(json.dumps(service._issue()))
+                elif self.path == _ZONE:
+                    self._answer(ZONE)
                 else:
                     self.send_error(404)
 

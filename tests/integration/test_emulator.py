@@ -29,6 +29,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     EventStreamError,
 )
+from botocore.utils import InstanceMetadataRegionFetcher
 from hypothesis import given
 from hypothesis import strategies as st
 from urllib3.exceptions import ProtocolError
@@ -40,6 +41,7 @@ from tests.emulator.containers import chat
 from tests.emulator.containers.wording import answer, tokens
 from tests.emulator.demo import demo_endpoints
 from tests.emulator.emulator import ACCESS_KEY, SECRET, Emulator
+from tests.emulator.metadata import MetadataService
 
 JSON = "application/json"
 QUESTION = "Wie heißt die Katze in 世界?"
@@ -1066,3 +1068,9 @@ class TestCommandLine:
             assert process.stderr.read() == ""
             assert process.wait(10) == 0
         assert names == {"demo-chat", "demo-echo", "demo-regression", "other"}
+
+
+def test_an_instance_learns_its_region_from_the_metadata_service() -> None:
+    with MetadataService(lifetime=timedelta(hours=1)) as metadata:
+        fetcher = InstanceMetadataRegionFetcher(base_url=metadata.url)
+        assert fetcher.retrieve_region() == "us-east-1"
