@@ -23,6 +23,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/ansible-lint --nocolor -q
 
 wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for Graviton
 	@echo "Downloading wheels for Python $(PYTHON_VERSION) on $(ARCH) into .wheelhouse…"
