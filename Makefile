@@ -17,7 +17,7 @@ demo-llm: $(VENV)/installed ## the same with a real language model, compiled on 
 	@$(RUN) -m tests.demo --port $(PORT) --llm
 
 test: $(VENV)/installed ## everything that this machine can run
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,1 @@
+"""The playbooks and roles, played on real systemd hosts."""

@@ -1,0 +1,67 @@
+"""Hosts with the proxy on them."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.provisioning.service import Provision, Service
+from tests.testhost.host import Host
+from tests.testhost.image import Image
+from tests.testhost.locks import exclusively
+from tests.testhost.playbook import Outcome
+from tests.testhost.sagemaker import SageMaker
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(image: Image) -> Path:
+    """The wheels that a host without a package index is given, as a user makes them."""
+    with exclusively(ROOT):
+        subprocess.run(["make", "wheelhouse"], cwd=ROOT, check=True, capture_output=True)
+    return ROOT / ".wheelhouse"
+
+
+@pytest.fixture(scope="session")
+def boot(image: Image, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Provision:
+    """Boots a pristine host with a SageMaker beside it; nothing is played on it yet."""
+
+    @contextmanager
+    def boot(name: str) -> Iterator[Service]:
+        directory = tmp_path_factory.mktemp(name)
+        with (
+            Host(name, image) as host,
+            SageMaker(host, credentials_lifetime=timedelta(seconds=30)) as sagemaker,
+        ):
+            variables = {
+                "python_wheelhouse": str(wheelhouse),
+                "proxy_environment": sagemaker.environment,
+                "proxy_settings": {"catalog": {"refresh_seconds": 5}},
+                "api_keys_file": str(directory / "key"),
+            }
+            yield Service(host, sagemaker, directory, variables)
+
+    return boot
+
+
+@pytest.fixture(scope="session")
+def pristine_then_provisioned(boot: Provision) -> Iterator[tuple[Service, dict[str, Outcome]]]:
+    """A host that has been through all that a first day brings, and how each play went."""
+    with boot("service") as service:
+        played = {
+            "check on a pristine host": service.play(check=True, diff=True),
+            "first": service.play(),
+            "second": service.play(),
+            "check on a converged host": service.play(check=True, diff=True),
+        }
+        yield service, played
+
+
+@pytest.fixture(scope="session")
+def service(pristine_then_provisioned: tuple[Service, dict[str, Outcome]]) -> Service:
+    """A host on which site.yml has been played."""
+    return pristine_then_provisioned[0]

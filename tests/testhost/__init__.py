@@ -1,0 +1,1 @@
+"""A machine for tests to provision: systemd in a container, dressed as Amazon Linux 2023."""

@@ -1,0 +1,155 @@
+"""Plays the repository's playbooks on a host, by the ansible-playbook of this environment."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.testhost.host import Host
+
+_ROOT = Path(__file__).parents[2]
+_END_LINES = 60
+_SECONDS = 600.0
+
+_TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(.*)\] \**")
+_CHANGED = re.compile(r"changed: \[")
+_RECAP = re.compile(r"\S+\s+: ok=\d+ .*")
+_COUNT = re.compile(r"(\w+)=(\d+)")
+
+
+@dataclass(frozen=True)
+class Recap:
+    """A play that has been: what it was, how it went by Ansible's own count, how long it took."""
+
+    title: str
+    counts: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.title} ({self.seconds:.1f} s): {self.counts}"
+
+
+recaps: list[Recap] = []
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a play went: Ansible's counts, all that it printed, and the tasks that changed."""
+
+    ok: int
+    changed: int
+    failed: int
+    unreachable: int
+    rescued: int
+    output: str
+    seconds: float
+    changed_tasks: list[str]
+
+
+def play(
+    host: Host,
+    playbook: str,
+    *arguments: str,
+    variables: Mapping[str, object] = {},
+    check: bool = False,
+    diff: bool = False,
+    ok: bool = True,
+) -> Outcome:
+    """Play a playbook of `playbooks/`, or one anywhere by its absolute path.
+
+    Raises AssertionError with the end of the output unless it ends well, or, if `ok` is false,
+    unless it ends badly.
+    """
+    directory = host.directory / "ansible"  # and so are the connections that it leaves open
+    directory.mkdir(exist_ok=True)
+    modes = [*(["--check"] if check else []), *(["--diff"] if diff else [])]
+    command = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        *("--inventory", f"{host.address},"),
+        *("--user", host.user),
+        *("--private-key", str(host.private_key)),
+        *("--extra-vars", f"@{_write_variables(directory, variables)}"),
+        *modes,
+        *arguments,
+        str(_ROOT / "playbooks" / playbook),
+    ]
+    started = time.monotonic()
+    done = subprocess.run(
+        host.beside(command),
+        cwd=_ROOT,
+        env=_environment(host, directory),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    seconds = time.monotonic() - started
+    outcome = _outcome(done.stdout, seconds)
+    title = " ".join([Path(playbook).name, *modes, *arguments])
+    recaps.append(Recap(f"{title} on {host.name}", _recap_line(outcome), seconds))
+    if (done.returncode == 0) is not ok:
+        end = "\n".join(done.stdout.splitlines()[-_END_LINES:])
+        raise AssertionError(f"{title} ended with status {done.returncode}:\n{end}")
+    return outcome
+
+
+def _write_variables(directory: Path, variables: Mapping[str, object]) -> Path:
+    """Write the variables where nobody else can read them: some are keys."""
+    path = directory / "variables.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(variables))
+    return path
+
+
+def _environment(host: Host, directory: Path) -> dict[str, str]:
+    ssh = ["-o", f"UserKnownHostsFile={host.known_hosts}", "-o", "StrictHostKeyChecking=yes"]
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_NOCOWS": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0",
+        "ANSIBLE_RETRY_FILES_ENABLED": "0",
+        "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
+        "ANSIBLE_SSH_COMMON_ARGS": " ".join(ssh),
+    }
+
+
+def _outcome(output: str, seconds: float) -> Outcome:
+    counts: dict[str, int] = {}
+    changed_tasks: list[str] = []
+    task = ""
+    for line in output.splitlines():
+        if named := _TASK.match(line):
+            task = named[1]
+        elif _CHANGED.match(line) and task not in changed_tasks[-1:]:
+            changed_tasks.append(task)
+        elif _RECAP.fullmatch(line):
+            for name, number in _COUNT.findall(line):
+                counts[name] = counts.get(name, 0) + int(number)
+    return Outcome(
+        ok=counts.get("ok", 0),
+        changed=counts.get("changed", 0),
+        failed=counts.get("failed", 0),
+        unreachable=counts.get("unreachable", 0),
+        rescued=counts.get("rescued", 0),
+        output=output,
+        seconds=seconds,
+        changed_tasks=changed_tasks,
+    )
+
+
+def _recap_line(outcome: Outcome) -> str:
+    names = ("ok", "changed", "failed", "unreachable", "rescued")
+    return " ".join(f"{name}={getattr(outcome, name)}" for name in names)
