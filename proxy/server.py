@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,15 +28,15 @@ from proxy.keys import KeyRing
 from proxy.log import log_fields
 from proxy.sagemaker import SageMaker
 from proxy.signing import Signer
-from proxy.worker_process import HEARTBEAT_SECONDS, RETIRE, Reporter
+from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
 
 # Beyond max_connections, this many more are accepted just to be told so.
 _EXCESS_CONNECTIONS = 100
 
-# How long a worker that has been replaced keeps connections that are idle.
-_LINGER_SECONDS = 5.0
+# Closing waits for what a handler does at the end.
+_CLOSE_SECONDS = 2.0
 
 # Tornado drops a connection whose headers are over its own bound without a word. Ours, which is
 # answered, is lower.
@@ -73,10 +74,22 @@ class BoundedHTTPServer(HTTPServer):
             self._empty.set()
         super().on_close(server_conn)
 
-    async def wait_empty(self) -> None:
-        """Return when no connection is open."""
+    def let_go(self, idle_seconds: float) -> None:
+        """From now on, answer one more request on each connection, if it comes in time."""
+        self.conn_params.no_keep_alive = True
+        self.conn_params.header_timeout = idle_seconds
+
+    async def wait_empty(self, seconds: float) -> None:
+        """Return when no connection is open, or the time is over."""
         if self._open:
-            await self._empty.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+
+    async def close_connections(self, other_than: Container[object] = ()) -> None:
+        """Close them all, or all but some, and wait for their end."""
+        closing = [each.close() for each in self._connections if each.stream not in other_than]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*closing), _CLOSE_SECONDS)
 
 
 class Worker:
@@ -99,14 +112,14 @@ class Worker:
     async def run(self, reporter: Reporter, **details: object) -> None:
         """Start everything, say so with ``details``, serve, drain."""
         loop = asyncio.get_running_loop()
-        stop: asyncio.Future[float] = loop.create_future()
+        stop: asyncio.Future[bool] = loop.create_future()
 
-        def end(linger_seconds: float) -> None:
+        def end(replaced: bool) -> None:
             if not stop.done():
-                stop.set_result(linger_seconds)
+                stop.set_result(replaced)
 
-        loop.add_signal_handler(signal.SIGTERM, end, 0.0)
-        loop.add_signal_handler(RETIRE, end, _LINGER_SECONDS)
+        loop.add_signal_handler(signal.SIGTERM, end, False)
+        loop.add_signal_handler(RETIRE, end, True)
         services = self._make_services()
         await services.credentials.start()
         services.catalog.start()
@@ -121,7 +134,9 @@ class Worker:
         beating = asyncio.create_task(_beat(reporter, services.state))
         orphaned = asyncio.create_task(reporter.wait_for_end())
         await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
-        await self._drain(server, services.state, stop.result() if stop.done() else 0.0)
+        # Without a supervisor, others may serve on these sockets already.
+        replaced = stop.result() if stop.done() else True
+        await self._drain(server, services.state, replaced=replaced)
         beating.cancel()
         await services.catalog.stop()
         await services.credentials.stop()
@@ -159,29 +174,46 @@ class Worker:
         return server
 
     async def _drain(
-        self, server: BoundedHTTPServer, state: WorkerState, linger_seconds: float
+        self, server: BoundedHTTPServer, state: WorkerState, *, replaced: bool
     ) -> None:
         """Stop accepting, let what runs finish, close the rest.
 
-        A client may be sending on a connection that is idle for us. So while another worker has
-        taken over, idle ones are kept for ``linger_seconds``: each is told with its next answer.
+        A client may be sending on a connection that is idle for us, so it is kept for
+        ``LINGER_SECONDS``: one more request is answered, which tells the client to close. If
+        another worker has taken over, that goes for each connection after its last answer; if
+        not, it closes with that, and nothing waits when no request is open.
         """
+        began = asyncio.get_running_loop().time()
         seconds = self._config.server.drain_seconds
+        linger = min(LINGER_SECONDS, seconds)
         state.draining = True
+        state.closes_connections = not replaced
         server.stop()
-        # Connections that stay open take no further request.
-        server.conn_params.no_keep_alive = True
+        server.let_go(linger)
         log_fields(logger, logging.INFO, "draining", requests=state.open_requests, seconds=seconds)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(server.wait_empty(), linger_seconds)
-                while state.open_requests:
-                    await state.idle.wait()
+        if replaced:
+            await server.wait_empty(linger)
+        else:
+            await state.wait_idle(linger)
+        await server.close_connections(other_than=state.busy)
+        while await _all_answered(state, began, seconds) and replaced:
+            await server.wait_empty(linger)
+            if not state.open_requests:
+                break
         cut = state.open_requests
-        with suppress(TimeoutError):
-            await asyncio.wait_for(server.close_all_connections(), timeout=2)
+        await server.close_connections()
         log_fields(logger, logging.WARNING if cut else logging.INFO, "stopped", requests_cut=cut)
+
+
+async def _all_answered(state: WorkerState, began: float, seconds: float) -> bool:
+    """Wait for the open requests, for so long since the drain or the newest of them began."""
+    while state.open_requests:
+        deadline = max(began, state.newest_began) + seconds
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            return False
+        await state.wait_idle(left)
+    return True
 
 
 async def _beat(reporter: Reporter, state: WorkerState) -> None:

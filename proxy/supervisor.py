@@ -15,7 +15,7 @@ from proxy import __version__
 from proxy.log import log_fields
 from proxy.startup import StartFailed
 from proxy.systemd import Notifier
-from proxy.worker_process import HEARTBEAT_SECONDS, RETIRE, WorkerProcess
+from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -203,9 +203,11 @@ class Supervisor:
     async def _let_drain(self, worker: WorkerProcess, number: signal.Signals) -> None:
         """Ask a worker to drain; end it if it takes longer than that may take."""
         worker.send_signal(number)
-        drain = worker.details.get("drain_seconds", 0)
+        seconds = float(str(worker.details.get("drain_seconds", 0))) + LINGER_SECONDS
+        if number == RETIRE:  # each connection may have one more request, which may take as long
+            seconds *= 2
         try:
-            async with asyncio.timeout(float(str(drain)) + _END_SECONDS):
+            async with asyncio.timeout(seconds + _END_SECONDS):
                 await worker.wait()
         except TimeoutError:
             worker.send_signal(signal.SIGKILL)

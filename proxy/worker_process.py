@@ -17,6 +17,10 @@ HEARTBEAT_SECONDS = 1.0
 # Asks a worker to drain gently, for another has taken its place. SIGTERM: to drain and end.
 RETIRE = signal.SIGUSR1
 
+# How long a worker that has been replaced keeps a connection that is idle: a client may be sending
+# on it already.
+LINGER_SECONDS = 5.0
+
 # A worker that has said nothing for so long is taken for hung.
 HUNG_SECONDS = 5.0
 

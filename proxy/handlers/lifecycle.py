@@ -39,7 +39,7 @@ class RequestLifecycle(RequestHandler):
         self._first_byte: float | None = None
         self._counted = True
         self._ended = False
-        services.state.request_began()
+        services.state.request_began(self.stream)
 
     @property
     def request_id(self) -> str:
@@ -130,7 +130,7 @@ class RequestLifecycle(RequestHandler):
         """From now on a drain need not wait for this request."""
         if self._counted:
             self._counted = False
-            self.services.state.request_ended()
+            self.services.state.request_ended(self.stream)
 
     def _end(self) -> None:
         if self._ended:
@@ -151,5 +151,5 @@ class RequestLifecycle(RequestHandler):
             bytes_out=self.bytes_out,
             **self.log_details,
         )
-        if self.close_when_sent:
+        if self.close_when_sent or self.services.state.closes_connections:
             self.stream.close()

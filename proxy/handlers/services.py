@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from weakref import WeakSet
 
@@ -20,23 +21,35 @@ class WorkerState:
     """What the worker knows of itself. To be made inside a running loop."""
 
     draining: bool = False
+    closes_connections: bool = False  # each after its answer, whatever that promised
     open_requests: int = 0
     requests: int = 0  # since the start
+    newest_began: float = 0.0  # the loop's time
+    busy: set[BaseIOStream] = field(default_factory=set)  # connections with an open request
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
 
-    def request_began(self) -> None:
+    def request_began(self, stream: BaseIOStream) -> None:
         """Count a request in."""
+        self.busy.add(stream)
+        self.newest_began = asyncio.get_running_loop().time()
         self.open_requests += 1
         self.requests += 1
         self.idle.clear()
 
-    def request_ended(self) -> None:
+    def request_ended(self, stream: BaseIOStream) -> None:
         """Count a request out."""
+        self.busy.discard(stream)
         self.open_requests -= 1
         if self.open_requests == 0:
             self.idle.set()
+
+    async def wait_idle(self, seconds: float) -> None:
+        """Return when no request is open, or the time is over."""
+        if self.open_requests:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.idle.wait(), seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,20 @@ class TestEnd:
         assert stopped["requests_cut"] == 0
         assert own.process.wait(10) == 0
 
+    def test_a_connection_whose_stream_has_ended_is_closed(self, own: RunningProxy) -> None:
+        with RawClient(own) as client:
+            body = json.dumps(CHAT)
+            client.send(
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-API-Key: {own.key}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}"
+            )
+            assert "connection" not in client.read_head()[1]  # as if it could be used again
+            own.process.send_signal(signal.SIGTERM)
+            while client.read_chunk():
+                pass
+            assert client.is_closed()
+        assert own.process.wait(10) == 0
+
     def test_while_it_drains_it_takes_no_new_connection(self, own: RunningProxy) -> None:
         with own.session() as session, RawClient(own) as kept:
             assert kept.request("GET", "/healthz", {}).status == 200

@@ -200,6 +200,36 @@ class TestReload:
         assert load.answered > 100
         wait_until(lambda: not any(map(is_running, old)))
 
+    def test_a_kept_connection_gets_one_more_answer_however_long_that_takes(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        body = json.dumps(CHAT)
+        with RunningProxy(
+            tmp_path, emulator.environment(), QUICK + "[server]\ndrain_seconds = 3\n"
+        ) as proxy:
+            stream = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}"
+            )
+            with RawClient(proxy) as client:
+                client.send(stream)
+                client.read_head()
+                proxy.process.send_signal(signal.SIGHUP)
+                proxy.wait_for_log(says("draining"))
+                began = time.monotonic()
+                while client.read_chunk():
+                    pass
+                # Those of its streams that began during the drain end after it.
+                client.send(stream)
+                assert client.read_head()[1]["connection"].lower() == "close"
+                chunks = []
+                while chunk := client.read_chunk():
+                    chunks.append(chunk)
+                assert time.monotonic() - began > 3
+                assert chunks[-1].endswith(b"data: [DONE]\n\n")
+                assert client.is_closed()
+            assert proxy.wait_for_log(says("stopped"))["requests_cut"] == 0
+
     def test_new_settings_and_a_new_certificate_are_in_effect(self, pair: RunningProxy) -> None:
         config = pair.directory / "config.toml"
         config.write_text(QUICK + "[server]\nmax_body_bytes = 10\n")
