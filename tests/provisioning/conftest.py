@@ -35,7 +35,7 @@ def boot(image: Image, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactor
         directory = tmp_path_factory.mktemp(name)
         with (
             Host(name, image) as host,
-            SageMaker(host, credentials_lifetime=timedelta(seconds=30)) as sagemaker,
+            SageMaker(host, credentials_lifetime=timedelta(seconds=15)) as sagemaker,
         ):
             variables = {
                 "python_wheelhouse": str(wheelhouse),
@@ -65,3 +65,11 @@ def pristine_then_provisioned(boot: Provision) -> Iterator[tuple[Service, dict[s
 def service(pristine_then_provisioned: tuple[Service, dict[str, Outcome]]) -> Service:
     """A host on which site.yml has been played."""
     return pristine_then_provisioned[0]
+
+
+@pytest.fixture(scope="session")
+def other_service(boot: Provision) -> Iterator[Service]:
+    """Another host on which site.yml has been played, for tests that change what it has."""
+    with boot("other") as service:
+        service.play()
+        yield service

@@ -70,14 +70,18 @@ class Service:
         """A TLS context that trusts this service alone."""
         return ssl.create_default_context(cafile=self.certificate)
 
+    def session(self, key: str | None = None) -> requests.Session:
+        """A client that trusts this service alone and has its key, or another."""
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = str(self.certificate)
+        session.headers["Authorization"] = f"Bearer {key or self.key}"
+        return session
+
     def get(self, path: str, key: str | None = None) -> requests.Response:
         """Ask once, over a connection of its own."""
-        headers = {"Authorization": f"Bearer {key or self.key}", "Connection": "close"}
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.get(
-                self.url + path, headers=headers, verify=str(self.certificate), timeout=30
-            )
+        with self.session(key) as session:
+            return session.get(self.url + path, timeout=30)
 
     def models(self) -> list[str]:
         """The models that the key sees."""

@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import requests
 
 from tests.provisioning.service import CURRENT, UNIT, Service
 from tests.testhost.playbook import Outcome
@@ -169,13 +168,8 @@ class TestService:
         assert "demo-chat" in service.models()
 
     def test_it_signs_with_the_instances_role(self, service: Service) -> None:
-        answer = requests.post(
-            f"{service.url}/endpoints/demo-echo/invocations",
-            data=b"hello",
-            headers={"X-API-Key": service.key},
-            verify=str(service.certificate),
-            timeout=30,
-        )
+        with service.session() as session:
+            answer = session.post(f"{service.url}/endpoints/demo-echo/invocations", data=b"hello")
         assert (answer.status_code, answer.content) == (200, b"hello")
         assert all(key.startswith("ASIA") for key in service.sagemaker.access_keys())
 
