@@ -17,7 +17,7 @@ demo-llm: $(VENV)/installed ## the same with a real language model, compiled on 
 	@$(RUN) -m tests.demo --port $(PORT) --llm
 
 test: $(VENV)/installed ## everything that this machine can run
-	$(RUN) -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
@@ -38,6 +38,6 @@ clean:
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV), about a minute on the first run…"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(RUN) -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import getpass
 import json
+import logging
 import os
 import socket
 import sys
@@ -17,7 +18,9 @@ from proxy.config import Config, effective
 from proxy.control import ControlError
 from proxy.keys import InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.startup import StartFailed
-from proxy.systemd import Notifier, take_sockets
+from proxy.systemd import Notifier, logs_to_journal, take_sockets
+
+logger = logging.getLogger("proxy")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,8 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int = options.run(options)
     except StartFailed as exc:
-        for line in str(exc).splitlines():
-            print(f"sagemaker-proxy: {line}", file=sys.stderr)
+        if logs_to_journal():
+            log.configure()
+            logger.error("%s", exc)
+        else:
+            for line in str(exc).splitlines():
+                print(f"sagemaker-proxy: {line}", file=sys.stderr)
         return 1
     return status
 

@@ -1,13 +1,13 @@
 """What systemd and a service say to each other: sockets handed over, and notifications.
 
-Sources: sd_listen_fds(3) and sd_notify(3).
+Sources: sd_listen_fds(3), sd_notify(3), and JOURNAL_STREAM in systemd.exec(5).
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 _FIRST_FD = 3
 
@@ -27,6 +27,15 @@ def take_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.
         each.set_inheritable(False)
         each.setblocking(False)
     return sockets
+
+
+def logs_to_journal(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether standard error is the journal. A child's may be another than its parent's was."""
+    try:
+        about = os.fstat(2)
+    except OSError:
+        return False
+    return environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
 class Notifier:

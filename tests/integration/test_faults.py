@@ -6,10 +6,17 @@ from typing import Any
 import pytest
 import requests
 
+from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.running import RunningProxy
 
 CHAT = {"model": "slow-chat", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unhurried(emulator: Emulator) -> None:
+    """A model slow enough that what it has said is sent on before the next word."""
+    emulator.add_endpoint("unhurried-chat", chat.application(("unhurried-chat",), token_delay=0.25))
 
 
 @pytest.fixture(params=[False, True], ids=["whole", "streamed"])
@@ -248,8 +255,8 @@ class TestStreams:
         parameters: dict[str, Any],
         code: str,
     ) -> None:
-        emulator.set_fault("slow-chat", fault, after=10, **parameters)
-        answer = caller.chat(stream=True)
+        emulator.set_fault("unhurried-chat", fault, after=10, **parameters)
+        answer = caller.chat(stream=True, model="unhurried-chat")
         assert answer.status_code == 200
         *chunks, last = events_of(answer)
         assert chunks

@@ -67,6 +67,7 @@ def make_setuid() -> None:
 def main() -> None:
     """Try them all."""
     stopped = {
+        "User": os.getuid() != 0,
         "ProtectSystem": all(map(fails, map(write, ("/etc/x", "/usr/x", "/opt/x", "/var/x")))),
         "PrivateTmp": not Path("/tmp/outside").exists(),
         "ProtectHome": not readable("/root"),
@@ -89,7 +90,6 @@ def main() -> None:
         ),
         "PrivateUsers": 0 < mapped_users() < 10,
         "UMask": subprocess.check_output(["sh", "-c", "umask"], text=True).strip() == "0077",
-        "User": os.getuid() != 0,
     }
     print(json.dumps(stopped))
 

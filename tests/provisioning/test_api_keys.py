@@ -8,7 +8,7 @@ import pytest
 
 from tests.provisioning.service import Service
 
-pytestmark = [pytest.mark.xdist_group("other_service"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ALICE, BOB = str(uuid.uuid4()), str(uuid.uuid4())
 OLD = str(uuid.uuid4())

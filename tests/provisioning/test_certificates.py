@@ -12,7 +12,7 @@ from proxy import certificates
 from tests.provisioning.service import Service
 from tests.testhost.pebble import Pebble
 
-pytestmark = [pytest.mark.xdist_group("other_service"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 DOMAIN = "proxy.example.com"
 TIMER = "sagemaker-proxy-certbot.timer"

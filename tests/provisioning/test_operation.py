@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.provisioning.load import Load
-from tests.provisioning.service import UNIT, Service
+from tests.provisioning.service import Service
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,8 @@ def calm(service: Service) -> Iterator[Service]:
     service.wait_until(lambda: ": 2 of 2 workers serve; " in service.show("StatusText"), 60)
 
 
+# An aiohttp client whose server closes in the middle of TLS leaves its socket to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestUnderLoad:
     def test_reloads_and_an_upgrade_drop_nothing(self, calm: Service, tmp_path: Path) -> None:
         service = calm
@@ -80,6 +82,7 @@ class TestCredentials:
             calm.wait_until(another_pair_was_used_thrice, 90)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestTrouble:
     def test_a_worker_that_is_killed_is_replaced_within_seconds(self, calm: Service) -> None:
         victim, other = calm.workers()
@@ -126,8 +129,8 @@ class TestTrouble:
                 done = calm.host.run("systemctl reload sagemaker-proxy", check=False)
                 assert done.returncode != 0
                 assert "journalctl" in done.stderr
-                line = f"journalctl --unit={UNIT} --lines=10 --output=cat --no-pager"
-                assert "sagemaker-proxy: " in calm.host.run(line).stdout
+                last = [entry for entry in calm.journal() if entry["logger"] == "proxy"][-1]
+                assert (last["level"], path in last["message"]) == ("error", True)
             finally:
                 calm.host.run(f"cp -p /root/kept {path}")
         assert calm.workers() == before
@@ -141,6 +144,7 @@ class TestTrouble:
         assert calm.models()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestRollBack:
     def test_a_release_that_does_not_start_is_rolled_back_while_the_old_one_serves(
         self, calm: Service, tmp_path: Path

@@ -9,7 +9,7 @@ import pytest
 from tests.provisioning import sandbox_probe
 from tests.provisioning.service import CURRENT, UNIT, Service
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 # Of the unit, what makes its sandbox; the rest says what to run, and when.
 NO_SANDBOX = (

@@ -8,7 +8,7 @@ import pytest
 from tests.provisioning.service import CURRENT, UNIT, Service
 from tests.testhost.playbook import Outcome
 
-pytestmark = [pytest.mark.xdist_group("service"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

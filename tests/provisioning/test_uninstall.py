@@ -4,7 +4,7 @@ import pytest
 
 from tests.provisioning.service import Provision, Service
 
-pytestmark = [pytest.mark.xdist_group("uninstall"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 # What the system itself keeps changing, and the folder in which it keeps the state of timers.
 NOT_OURS = "/proc /sys /run /tmp /var/tmp /var/log /var/cache /var/lib/dnf /var/lib/rpm /root /home"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.systemd import Notifier, take_sockets
+from proxy.systemd import Notifier, logs_to_journal, take_sockets
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -91,3 +91,10 @@ def test_sockets_that_are_ours_are_taken() -> None:
         )
         ports = f"{one.getsockname()[1]} {two.getsockname()[1]}"
     assert done.stdout == f"{ports} False\n"
+
+
+def test_the_journal_is_known_by_its_device_and_inode() -> None:
+    about = os.fstat(2)
+    assert logs_to_journal({"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino}"})
+    assert not logs_to_journal({"JOURNAL_STREAM": f"{about.st_dev}:{about.st_ino + 1}"})
+    assert not logs_to_journal({})
