@@ -91,8 +91,6 @@ def test_rotation_keeps_the_old_key_beside_the_new_one_until_it_ends(service: Se
     assert not any(key in outcome.output for key in (old, new))
     service.wait_until(lambda: statuses(service, old) == [401], 60)
     assert statuses(service, new) == [200]
-    assert service.play().changed_tasks == []
-    assert statuses(service, new, old) == [200, 401]
 
 
 def test_keys_that_are_kept_elsewhere_are_not_replaced(service: Service) -> None:
