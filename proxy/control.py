@@ -44,12 +44,16 @@ async def serve(path: Path, reload: Callable[[], Awaitable[str | None]]) -> asyn
                 await writer.drain()
         writer.close()
 
-    path.unlink(missing_ok=True)  # noqa: ASYNC240 - before anything is served; left by a killed one
+    _remove(path)  # one that was killed has left it
     mask = os.umask(0o177)
     try:
         return await asyncio.start_unix_server(answer, path)
     finally:
         os.umask(mask)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def request_reload(path: Path) -> None:

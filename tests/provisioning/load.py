@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -68,7 +69,7 @@ class Load:
             for _ in range(self._streams):
                 group.create_task(self._repeat(self._stream))
 
-    async def _repeat(self, action: object) -> None:
+    async def _repeat(self, action: Callable[[aiohttp.ClientSession], Awaitable[None]]) -> None:
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=1, ssl=self._context),
             headers=self._headers,
@@ -76,7 +77,7 @@ class Load:
         ) as session:
             while not self._stop.is_set():
                 try:
-                    await action(session)  # type: ignore[operator]
+                    await action(session)
                 except aiohttp.ClientConnectorError as exc:
                     self.counts.refused.append(str(exc))
                 except (aiohttp.ClientError, TimeoutError, ssl.SSLError) as exc:
