@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy import __version__, certificates, control, log, sockets, startup, supervisor
+from proxy import __version__, certificates, control, log, sockets, startup
 from proxy.config import Config, effective
 from proxy.control import ControlError
 from proxy.keys import InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.startup import StartFailed
+from proxy.supervisor import Supervisor
 from proxy.systemd import Notifier, logs_to_journal, take_sockets
+from proxy.workers import Workers
 
 logger = logging.getLogger("proxy")
 
@@ -124,7 +126,7 @@ def _serve(options: argparse.Namespace) -> int:
 async def _supervise(
     groups: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
 ) -> None:
-    running = supervisor.Supervisor(groups, arguments, notifier, url)
+    running = Supervisor(Workers(groups, arguments), notifier, url)
     if "RUNTIME_DIRECTORY" not in os.environ:
         await running.run()
         return

@@ -16,6 +16,7 @@ from pathlib import Path
 _DEFAULT_DIRECTORY = "/run/sagemaker-proxy"
 _RELOAD = b"reload\n"
 _DONE = b"done\n"
+_REQUEST_SECONDS = 5.0
 _ANSWER_SECONDS = 120.0
 _LONGEST_ANSWER = 64 * 1024
 
@@ -38,7 +39,9 @@ async def serve(path: Path, reload: Callable[[], Awaitable[str | None]]) -> asyn
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError):
-            if await reader.readline() == _RELOAD:
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                request = await reader.readline()
+            if request == _RELOAD:
                 failure = await reload()
                 writer.write(failure.encode() if failure else _DONE)
                 await writer.drain()

@@ -136,6 +136,8 @@ class Worker:
         await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
         # Without a supervisor, others may serve on these sockets already.
         replaced = stop.result() if stop.done() else True
+        server.stop()
+        reporter.retired()
         await self._drain(server, services.state, replaced=replaced)
         beating.cancel()
         await services.catalog.stop()
@@ -176,7 +178,7 @@ class Worker:
     async def _drain(
         self, server: BoundedHTTPServer, state: WorkerState, *, replaced: bool
     ) -> None:
-        """Stop accepting, let what runs finish, close the rest.
+        """Let what runs finish, close the rest; nothing is accepted any more.
 
         A client may be sending on a connection that is idle for us, so it is kept for
         ``LINGER_SECONDS``: one more request is answered, which tells the client to close. If
@@ -188,7 +190,6 @@ class Worker:
         linger = min(LINGER_SECONDS, seconds)
         state.draining = True
         state.closes_connections = not replaced
-        server.stop()
         server.let_go(linger)
         log_fields(logger, logging.INFO, "draining", requests=state.open_requests, seconds=seconds)
         if replaced:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 HEARTBEAT_SECONDS = 1.0
@@ -40,6 +41,7 @@ class WorkerProcess:
         self._heard = time.monotonic()
         self._settled = asyncio.Event()  # ready, failed or gone
         self._ready = False
+        self._retired = asyncio.Event()  # or gone
         self._reading = asyncio.create_task(self._read(report))
 
     @classmethod
@@ -48,10 +50,13 @@ class WorkerProcess:
     ) -> WorkerProcess:
         """Start one. ``arguments`` are those of the command line that it shares with us."""
         ours, theirs = socket.socketpair()
+        # Where the path leads now: the link to the current release may be moved while it runs, and
+        # what it imports late has to be of its own release.
+        executable = Path(sys.executable)
         try:
             fds = [each.fileno() for each in sockets]
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
+                str(executable.parent.resolve() / executable.name),
                 *("-m", "proxy.server", "--report-to", str(theirs.fileno())),
                 *("--sockets", *map(str, fds)),
                 *arguments,
@@ -71,6 +76,11 @@ class WorkerProcess:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._settled.wait(), seconds)
         return self._ready
+
+    async def wait_retired(self, seconds: float) -> None:
+        """Return when it accepts no more connections, or the time is over."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._retired.wait(), seconds)
 
     async def wait(self) -> None:
         """Return when it has ended."""
@@ -103,6 +113,7 @@ class WorkerProcess:
                 self._take(json.loads(line))
         writer.close()
         self._settled.set()
+        self._retired.set()
 
     def _take(self, report: dict[str, Any]) -> None:
         self._heard = time.monotonic()
@@ -111,6 +122,8 @@ class WorkerProcess:
             self._settled.set()
         elif "failed" in report:
             self.failure = str(report["failed"])
+        elif "retired" in report:
+            self._retired.set()
         else:
             self.open_requests, self.requests = report["open_requests"], report["requests"]
 
@@ -129,6 +142,10 @@ class Reporter:
     def failed(self, reason: str) -> None:
         """Say why this worker cannot serve."""
         self._send({"failed": reason})
+
+    def retired(self) -> None:
+        """Say that this worker accepts no more connections."""
+        self._send({"retired": True})
 
     def beat(self, *, open_requests: int, requests: int) -> None:
         """Say that this worker lives, and what it does."""

@@ -35,7 +35,8 @@ LAYERS = (
         "proxy.systemd",
         "proxy.worker_process",
     ),
-    ("proxy.server", "proxy.supervisor"),
+    ("proxy.server", "proxy.workers"),
+    ("proxy.supervisor",),
     ("proxy.__main__",),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

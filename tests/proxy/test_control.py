@@ -68,3 +68,13 @@ async def test_one_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
 def test_the_socket_is_where_systemd_says() -> None:
     assert control.socket_path({"RUNTIME_DIRECTORY": "/run/x:/run/y"}) == Path("/run/x/control")
     assert control.socket_path({}) == Path("/run/sagemaker-proxy/control")
+
+
+async def test_one_that_asks_for_nothing_is_not_waited_for(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_REQUEST_SECONDS", 0.01)
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "control")
+    assert await reader.read() == b""
+    writer.close()
+    assert supervisor.reloads == 0

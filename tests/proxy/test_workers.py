@@ -1,12 +1,11 @@
-"""What the supervisor does where a real worker cannot even be started."""
+"""What becomes of workers where a real one cannot even be started."""
 
 import sys
 
 import pytest
 
 from proxy.startup import StartFailed
-from proxy.supervisor import Supervisor
-from proxy.systemd import Notifier
+from proxy.workers import Workers
 
 
 async def test_a_program_that_is_gone_is_a_failed_start_like_any_other(
@@ -14,6 +13,12 @@ async def test_a_program_that_is_gone_is_a_failed_start_like_any_other(
 ) -> None:
     # As after an upgrade that went wrong: a reload and a replacement must survive it.
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    supervisor = Supervisor([[], []], [], Notifier({}), "https://localhost")
     with pytest.raises(StartFailed, match=r"cannot start a worker: .*No such file"):
-        await supervisor._start_generation()
+        await Workers([[], []], []).start()
+
+
+async def test_none_is_started_any_more_when_the_server_ends() -> None:
+    workers = Workers([[]], [])
+    await workers.end()
+    with pytest.raises(StartFailed, match="the server ends"):
+        await workers.start()
