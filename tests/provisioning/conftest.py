@@ -17,6 +17,11 @@ from tests.testhost.sagemaker import SageMaker
 
 ROOT = Path(__file__).parents[2]
 
+AS_TEXT = (
+    "proxy_port=8000 proxy_workers=2 proxy_tls=true api_keys_overlap_seconds=60 "
+    "certificates_selfsigned_renew_days=30 api_keys_replace=false"
+)
+
 
 @pytest.fixture(scope="session")
 def wheelhouse(image: Image) -> Path:
@@ -55,7 +60,8 @@ def pristine_then_provisioned(boot: Provision) -> Iterator[tuple[Service, dict[s
         played = {
             "check on a pristine host": service.play(check=True, diff=True),
             "first": service.play(),
-            "second": service.play(),
+            # The same as by default, but all of them text, as they are on a command line.
+            "second": service.play("site.yml", "--extra-vars", AS_TEXT),
             "check on a converged host": service.play(check=True, diff=True),
         }
         yield service, played

@@ -60,11 +60,20 @@ class Service:
         check: bool = False,
         diff: bool = False,
         ok: bool = True,
+        cut_at: str | None = None,
         **variables: object,
     ) -> Outcome:
         """Play a playbook, with more variables if need be."""
-        given = {**self.variables, **variables}
-        return play(self.host, playbook, *arguments, variables=given, check=check, diff=diff, ok=ok)
+        return play(
+            self.host,
+            playbook,
+            *arguments,
+            variables={**self.variables, **variables},
+            check=check,
+            diff=diff,
+            ok=ok,
+            cut_at=cut_at,
+        )
 
     def client_context(self) -> ssl.SSLContext:
         """A TLS context that trusts this service alone."""

@@ -1,7 +1,9 @@
 """Keys are refused when they cannot be used, and replaced without locking anybody out."""
 
+import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +62,13 @@ def test_keys_that_cannot_be_used_are_refused_all_at_once_and_not_repeated(
         {"name": "alice", "key": "my-secret"},
         {"name": "alice", "key": ALICE},
         {"name": "bob", "key": ALICE.upper()},
-        {"name": "carol", "key": BOB, "modles": ["x"], "expires": "soon", "max_concurrent": 0},
+        {
+            "name": "carol",
+            "key": BOB,
+            "modles": ["x"],
+            "expires": "2027-02-29",
+            "max_concurrent": 0,
+        },
         {"key": OLD, "models": "all", "previous_key": str(uuid.uuid4())},
     ]
     outcome = service.play("site.yml", ok=False, api_keys_list=keys)
@@ -91,6 +99,36 @@ def test_rotation_keeps_the_old_key_beside_the_new_one_until_it_ends(service: Se
     assert not any(key in outcome.output for key in (old, new))
     service.wait_until(lambda: statuses(service, old) == [401], 60)
     assert statuses(service, new) == [200]
+
+
+def test_a_rotation_that_was_broken_off_is_finished_and_no_other_key_is_made(
+    service: Service,
+) -> None:
+    old, new = service.key, str(uuid.uuid4())
+    previous = service.key_file.with_name(f"{service.key_file.name}.previous")
+    long_ago = {"previous_key": old, "previous_expires": "2020-01-01T00:00:00Z"}
+    previous.write_text(json.dumps(long_ago))
+    service.key_file.write_text(new)
+    outcome = service.play("rotate_keys.yml")
+    assert "this one goes there" in " ".join(outcome.output.split())
+    assert service.key == new
+    assert statuses(service, new, old) == [200, 200]
+    # Another one now would end the one that has only just been replaced.
+    refused = service.play("rotate_keys.yml", ok=False)
+    assert "clients may still use it" in " ".join(refused.output.split())
+    assert service.key == new
+
+
+def test_a_host_with_keys_is_given_no_other_because_the_file_of_its_key_is_not_here(
+    service: Service, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "key"
+    outcome = service.play(ok=False, api_keys_file=str(elsewhere))
+    assert f"The host has keys, and {elsewhere} is not there" in " ".join(outcome.output.split())
+    elsewhere.write_text(str(uuid.uuid4()))
+    outcome = service.play(ok=False, api_keys_file=str(elsewhere))
+    assert f"The host has keys, and {elsewhere} is none of" in " ".join(outcome.output.split())
+    assert statuses(service, service.key) == [200]
 
 
 def test_keys_that_are_kept_elsewhere_are_not_replaced(service: Service) -> None:

@@ -100,7 +100,18 @@ class TestAcme:
             assert names(second) == [DOMAIN]
             assert second.serial_number != first.serial_number
             assert own.show("MainPID") == main
+            # A hook that failed is made up for; and another server gives another certificate.
+            pair = "certificate.pem private_key.pem"
+            own.host.run(f"cd /root && cp -p {pair} /etc/sagemaker-proxy")
+            own.play(**variables)
+            assert served(own) == second
+            own.host.run(f"sed -i 's/^server = .*/server = https:..example.com/' {conf}")
+            own.play(**variables)
+            third = served(own)
+            assert third.issuer == second.issuer
+            assert third.serial_number != second.serial_number
         own.play()
+        assert served(own).subject.rfc4514_string() == "CN=sagemaker-proxy"
         assert own.host.run(f"systemctl is-active {TIMER}", check=False).stdout == "inactive\n"
         assert own.host.run("ls /var/lib /opt/sagemaker-proxy").stdout.count("certbot") == 0
 
@@ -112,7 +123,8 @@ class TestSelfSigned:
         pair = certificates.create(tmp_path, ["ending.example.com"], days=29)
         for path in (pair.certificate, pair.private_key):
             own.host.run(f"cat > /etc/sagemaker-proxy/{path.name}", stdin=path.read_text())
-        own.play(certificates_selfsigned_renew_days=28)
+        outcome = own.play(certificates_selfsigned_renew_days=28)
+        assert "The certificate stays, which does not have" in " ".join(outcome.output.split())
         assert names(served(own)) == ["ending.example.com"]
         own.play(certificates_names=["new.example.com", "192.0.2.7"])
         renewed = served(own)

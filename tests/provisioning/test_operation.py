@@ -2,8 +2,10 @@
 
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,13 +61,16 @@ class TestUnderLoad:
 
     def test_a_restart_refuses_nobody_and_cuts_no_stream(self, calm: Service) -> None:
         with Load(calm) as load:
-            calm.host.run("systemctl restart sagemaker-proxy", timeout=120)
+            calm.host.run(
+                "systemctl daemon-reload && systemctl restart sagemaker-proxy", timeout=120
+            )
             answered = load.counts.answered
             calm.wait_until(lambda: load.counts.answered > answered, 30)
         print(f"answered {load.counts.answered}, streamed {load.counts.streamed}")
         print(f"failed on kept connections: {len(load.counts.failed)}")
         assert (load.counts.refused, load.counts.cut) == ([], [])
         assert load.counts.streamed >= 100
+        assert len(calm.workers()) == 2
 
 
 class TestCredentials:
@@ -156,11 +161,11 @@ class TestRollBack:
             outcome = calm.play(ok=False, proxy_source=str(source))
         assert (load.counts.failed, load.counts.refused, load.counts.cut) == ([], [], [])
         assert outcome.rescued == 1
-        assert f"release {release} serves" in outcome.output
+        assert f"Everything is as it was before, with release {release}." in outcome.output
         assert (calm.release(), calm.show("MainPID")) == (release, main)
         assert calm.models()
 
-    def test_a_release_that_is_not_ready_is_rolled_back(
+    def test_a_release_that_is_not_ready_is_rolled_back_and_so_are_port_and_keys(
         self, calm: Service, tmp_path: Path
     ) -> None:
         release = calm.release()
@@ -169,20 +174,32 @@ class TestRollBack:
         health.write_text(
             health.read_text().replace("services.state.draining,", "not services.state.draining,")
         )
-        outcome = calm.play(ok=False, proxy_source=str(source))
+        keys = [{"name": "alice", "key": str(uuid.uuid4())}]
+        outcome = calm.play(ok=False, proxy_source=str(source), proxy_port=8443, api_keys_list=keys)
         assert "The service is not ready: the server is shutting down" in outcome.output
         assert calm.release() == release
         assert calm.get("/readyz").status_code == 200
-        assert "9.2.0-" not in calm.host.run("ls /opt/sagemaker-proxy/releases").stdout
+        assert calm.models()
+        whole = calm.host.run("cd /opt/sagemaker-proxy/releases && ls */installed").stdout
+        assert "9.2.0-" not in whole
 
-    def test_the_last_three_releases_are_kept(self, calm: Service, tmp_path: Path) -> None:
+    def test_a_run_that_was_cut_is_made_up_for_and_the_last_three_releases_are_kept(
+        self, calm: Service, tmp_path: Path
+    ) -> None:
         calm.host.run(
             "cd /opt/sagemaker-proxy/releases && for number in 1 2 3 4; do "
             "mkdir old-$number && touch --date=2020-01-0$number old-$number/installed; done; "
             "mkdir never-whole"
         )
         before = calm.release()
-        calm.play(proxy_source=str(copy_of_the_code(tmp_path, "9.3.0")))
+        changes: dict[str, Any] = {
+            "proxy_source": str(copy_of_the_code(tmp_path, "9.3.0")),
+            "proxy_environment": {**calm.sagemaker.environment, "ADDED": "1"},
+        }
+        calm.play(cut_at="proxy : Look how the service is", **changes)
+        calm.play(**changes)
+        assert "ADDED=1" in calm.host.run(f"cat /proc/{calm.show('MainPID')}/environ").stdout
+        assert calm.get("/").json() == {"sagemaker-proxy": "9.3.0"}
         kept = calm.host.run("ls -t /opt/sagemaker-proxy/releases").stdout.split()
         assert len(kept) == 3
         assert {calm.release(), before} < set(kept)

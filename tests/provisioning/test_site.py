@@ -1,7 +1,10 @@
 """site.yml makes a service of a bare instance, and changes nothing when there is nothing to do."""
 
+import hashlib
 import json
 import re
+import uuid
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +47,14 @@ class TestPlays:
         self, service: Service
     ) -> None:
         main = service.show("MainPID")
-        service.host.run("cd /etc/sagemaker-proxy; chmod 0666 keys.toml; echo '#' >> config.toml")
+        added = str(uuid.uuid4())
+        hashed = hashlib.sha256(added.encode()).hexdigest()
+        service.host.run(
+            "cd /etc/sagemaker-proxy; chmod 0666 keys.toml; cat >> keys.toml; "
+            "echo '#' >> config.toml; systemctl reload sagemaker-proxy",
+            stdin=f'[keys.added]\nsha256 = "{hashed}"\n',
+        )
+        assert service.get("/v1/models", added).status_code == 200
         outcome = service.play()
         assert [task for task in outcome.changed_tasks if "Write" in task] == [
             "api_keys : Write keys.toml",
@@ -52,6 +62,7 @@ class TestPlays:
         ]
         assert service.show("MainPID") == main
         assert service.models()
+        assert service.get("/v1/models", added).status_code == 401
 
     def test_settings_that_are_wrong_are_refused_and_change_nothing(self, service: Service) -> None:
         outcome = service.play(ok=False, proxy_settings={"server": {"drain_second": 1}})
@@ -184,3 +195,7 @@ class TestService:
     def test_verify_fails_when_the_service_does_not_answer(self, service: Service) -> None:
         outcome = service.play("verify.yml", ok=False, proxy_port=8001)
         assert "Connection refused" in outcome.output
+
+    def test_verify_needs_a_key(self, service: Service, tmp_path: Path) -> None:
+        outcome = service.play("verify.yml", ok=False, api_keys_file=str(tmp_path / "none"))
+        assert f"copy the host's key to {tmp_path / 'none'}" in " ".join(outcome.output.split())

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,11 +61,12 @@ def play(
     check: bool = False,
     diff: bool = False,
     ok: bool = True,
+    cut_at: str | None = None,
 ) -> Outcome:
     """Play a playbook of `playbooks/`, or one anywhere by its absolute path.
 
-    Raises AssertionError with the end of the output unless it ends well, or, if `ok` is false,
-    unless it ends badly.
+    `cut_at` names a task: when it begins, the run is killed. Raises AssertionError with the end of
+    the output unless it ends well, or, if `ok` is false, unless it ends badly.
     """
     directory = host.directory / "ansible"  # and so are the connections that it leaves open
     directory.mkdir(exist_ok=True)
@@ -79,7 +82,21 @@ def play(
         str(_ROOT / "playbooks" / playbook),
     ]
     started = time.monotonic()
-    done = subprocess.run(
+    status, output = _run(host, command, directory, cut_at)
+    seconds = time.monotonic() - started
+    outcome = _outcome(output, seconds)
+    title = " ".join([Path(playbook).name, *modes, *arguments])
+    recaps.append(Recap(f"{title} on {host.name}", _recap_line(outcome), seconds))
+    expected = status == -signal.SIGKILL if cut_at else (status == 0) is ok
+    if not expected:
+        end = "\n".join(output.splitlines()[-_END_LINES:])
+        raise AssertionError(f"{title} ended with status {status}:\n{end}")
+    return outcome
+
+
+def _run(host: Host, command: list[str], directory: Path, cut_at: str | None) -> tuple[int, str]:
+    """The exit status and all that was printed."""
+    with subprocess.Popen(
         host.beside(command),
         cwd=_ROOT,
         env=_environment(host, directory),
@@ -87,17 +104,18 @@ def play(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    seconds = time.monotonic() - started
-    outcome = _outcome(done.stdout, seconds)
-    title = " ".join([Path(playbook).name, *modes, *arguments])
-    recaps.append(Recap(f"{title} on {host.name}", _recap_line(outcome), seconds))
-    if (done.returncode == 0) is not ok:
-        end = "\n".join(done.stdout.splitlines()[-_END_LINES:])
-        raise AssertionError(f"{title} ended with status {done.returncode}:\n{end}")
-    return outcome
+    ) as running:
+        assert running.stdout is not None
+        overtime = threading.Timer(_SECONDS, running.kill)
+        overtime.start()
+        lines = []
+        for line in running.stdout:
+            lines.append(line)
+            if cut_at and line.startswith(f"TASK [{cut_at}]"):
+                running.kill()
+                break
+        overtime.cancel()
+        return running.wait(), "".join(lines)
 
 
 def _write_variables(directory: Path, variables: Mapping[str, object]) -> Path:
