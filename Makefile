@@ -24,6 +24,7 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/ansible-lint --nocolor -q
+	$(VENV)/bin/cfn-lint
 
 wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for Graviton
 	@echo "Downloading wheels for Python $(PYTHON_VERSION) on $(ARCH) into .wheelhouse…"
