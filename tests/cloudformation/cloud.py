@@ -14,6 +14,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Event, Stack
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
+from moto.ec2.models.instances import Instance
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.ssm.models import ssm_backends
 
@@ -78,8 +79,8 @@ class Cloud:
             aws_secret_access_key=_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def environment(self, home: Path) -> dict[str, str]:
-        """What leads an AWS client here and nowhere else, with this environment's commands."""
+    def client_environment(self) -> dict[str, str]:
+        """What leads an AWS client here and nowhere else."""
         return {
             **NO_AWS_FILES,
             **_CREDENTIALS,
@@ -87,6 +88,12 @@ class Cloud:
             "AWS_ENDPOINT_URL": self.url,
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_PAGER": "",
+        }
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """The same, with this environment's commands."""
+        return {
+            **self.client_environment(),
             "HOME": str(home),
             "LC_ALL": "C.UTF-8",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -120,6 +127,10 @@ class Cloud:
         """As a context: AWS refuses this call of CloudFormation."""
         error = ValidationError("", message)
         return patch.object(CloudFormationBackend, call, side_effect=error)
+
+    def has_its_hosts_at(self, address: str) -> Any:
+        """As a context: every instance has this address for its name, which leads nowhere else."""
+        return patch.object(Instance, "public_dns_name", property(lambda instance: address))
 
     def publish_image(self, architecture: str, image: str) -> None:
         """AWS publishes a newer image of Amazon Linux 2023."""
