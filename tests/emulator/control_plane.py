@@ -4,27 +4,31 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from unittest.mock import patch
 
 from tests.emulator.asynchronous import OUTPUT_BUCKET
 from tests.emulator.inference_components import InferenceComponents
 from tests.emulator.loopback import HOST
 from tests.emulator.names import ACCOUNT, VARIANT
+from tests.emulator.permissions import PermissionLog
 from tests.emulator.store import S3Store, StoredObject
 
 Kind = Literal["real-time", "serverless", "components", "multi-container"]
 
 DEFAULT_IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/model:latest"
 DEFAULT_INSTANCE_TYPE = "ml.m5.large"
+_OPERATOR = "AKIAOPERATOREXAMPLE1"  # who seeds it; moto checks no signature
 _ROLE = f"arn:aws:iam::{ACCOUNT}:role/sagemaker-execution"
 
 
 class ControlPlane:
     """moto in this process, as a server; its state is the process's, so one at a time."""
 
-    def __init__(self, region: str, access_key: str, secret: str) -> None:
+    def __init__(self, region: str, permissions: PermissionLog, caller: str) -> None:
+        """What `caller`, an access key, asks of SageMaker goes into `permissions`."""
         self._region = region
-        self._access_key = access_key
-        self._secret = secret
+        self._permissions = permissions
+        self._caller = caller
         self._lock = threading.Lock()
         self._components = InferenceComponents(region)
         self._server: Any = None
@@ -35,18 +39,23 @@ class ControlPlane:
         """Start the server; importing moto is most of the time this takes."""
         import boto3
         from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+        from moto.sagemaker.responses import SageMakerResponse
 
         log = logging.getLogger("werkzeug")
         self._log_level = log.level
         log.setLevel(logging.ERROR)
         self._components.install()
+        plain = SageMakerResponse.call_action
+        watching = self._permissions.watching(plain, self._caller)
+        self._watch = patch.object(SageMakerResponse, "call_action", watching)
+        self._watch.start()
         self._server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
         session = boto3.Session(
-            aws_access_key_id=self._access_key,
-            aws_secret_access_key=self._secret,
+            aws_access_key_id=_OPERATOR,
+            aws_secret_access_key=_OPERATOR,
             region_name=self._region,
         )
         self._sagemaker = session.client("sagemaker", endpoint_url=self.url)
@@ -63,6 +72,7 @@ class ControlPlane:
         self._s3.close()
         self._server.stop()
         self._components.uninstall()
+        self._watch.stop()
         BackendDict.reset()
         reset_model_data()
         logging.getLogger("werkzeug").setLevel(self._log_level)

@@ -19,6 +19,7 @@ from tests.emulator.control_plane import (
 )
 from tests.emulator.credentials import CredentialTable
 from tests.emulator.faults import FaultQueue
+from tests.emulator.permissions import PermissionLog
 from tests.emulator.runtime import Endpoint, Runtime
 from tests.emulator.signature import SignatureCheck
 
@@ -41,7 +42,8 @@ class Emulator:
         self.region = region
         self.credentials = CredentialTable()
         self.credentials.add(ACCESS_KEY, SECRET)
-        self._control_plane = ControlPlane(region, ACCESS_KEY, SECRET)
+        self._permissions = PermissionLog(region)
+        self._control_plane = ControlPlane(region, self._permissions, ACCESS_KEY)
         self._faults = FaultQueue()
         self._calls = CallLog()
         self._endpoints: dict[str, Endpoint] = {}
@@ -51,6 +53,7 @@ class Emulator:
             signatures=SignatureCheck(self.credentials, region),
             faults=self._faults,
             calls=self._calls,
+            permissions=self._permissions,
             store=self._control_plane,
             region=region,
             seed=seed,
@@ -178,6 +181,10 @@ class Emulator:
     def calls(self, endpoint: str) -> list[Call]:
         """Return the newest calls to an endpoint, those that were refused for a fault included."""
         return self._calls.of(endpoint)
+
+    def permissions_used(self) -> set[tuple[str, str]]:
+        """Return each action and ARN that a caller would have needed IAM's permission for."""
+        return self._permissions.pairs()
 
     def wait_for_disconnect(self, endpoint: str, timeout: float) -> float:
         """Return when (`time.monotonic`) a caller left in the middle of its call.

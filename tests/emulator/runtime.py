@@ -28,6 +28,7 @@ from tests.emulator.container_client import (
 from tests.emulator.cuts import halves
 from tests.emulator.faults import ASYNC, INVOKE, REFUSALS, STREAM, Fault, FaultQueue
 from tests.emulator.names import VARIANT
+from tests.emulator.permissions import PermissionLog
 from tests.emulator.signature import SignatureCheck
 from tests.emulator.store import Store
 from tests.emulator.streaming import EventStreamWriter, StreamOver
@@ -59,6 +60,7 @@ class Runtime:
         signatures: SignatureCheck,
         faults: FaultQueue,
         calls: CallLog,
+        permissions: PermissionLog,
         store: Store,
         region: str,
         seed: int,
@@ -68,6 +70,7 @@ class Runtime:
         self._signatures = signatures
         self._faults = faults
         self._calls = calls
+        self._permissions = permissions
         self._region = region
         self._seed = seed
         self._numbers = itertools.count()
@@ -200,6 +203,9 @@ class Runtime:
         body = await request.read()
         self._signatures.check(request, body)
         name = request.match_info["name"]
+        self._permissions.add(operation, "endpoint", name)
+        if _COMPONENT in request.headers:
+            self._permissions.add(operation, "inference-component", request.headers[_COMPONENT])
         endpoint = self._endpoints.get(name)
         if endpoint is None:
             raise endpoint_not_found(name)

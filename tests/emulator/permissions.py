@@ -1,0 +1,49 @@
+"""Remembers what callers would have needed IAM's permission for: each action and its resource."""
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tests.emulator.names import ACCOUNT
+
+# The resource of a control plane's action, and the parameter that names it. Lists have none.
+_RESOURCES = {
+    "DescribeEndpoint": ("endpoint", "EndpointName"),
+    "DescribeEndpointConfig": ("endpoint-config", "EndpointConfigName"),
+    "DescribeModel": ("model", "ModelName"),
+    "DescribeInferenceComponent": ("inference-component", "InferenceComponentName"),
+}
+
+
+class PermissionLog:
+    """Distinct pairs of action and ARN, as policies have them; safe from any thread."""
+
+    def __init__(self, region: str) -> None:
+        self._region = region
+        self._pairs: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+
+    def add(self, action: str, kind: str = "", name: str = "") -> None:
+        """Record an action of SageMaker's on a resource; without one, on all."""
+        where = f"arn:aws:sagemaker:{self._region}:{ACCOUNT}:{kind}/{name.lower()}"
+        with self._lock:
+            self._pairs.add((f"sagemaker:{action}", where if kind else "*"))
+
+    def pairs(self) -> set[tuple[str, str]]:
+        """Return what was recorded so far."""
+        with self._lock:
+            return set(self._pairs)
+
+    def watching(self, call_action: Callable[[Any], Any], caller: str) -> Callable[[Any], Any]:
+        """Wrap moto's way to a control plane's operation, to record what `caller` asks for."""
+
+        def call(response: Any) -> Any:
+            if response.get_access_key() == caller:
+                action = response._get_action()
+                kind, parameter = _RESOURCES.get(action, ("", ""))
+                name = json.loads(response.body or "{}").get(parameter, "") if kind else ""
+                self.add(action, kind, name)
+            return call_action(response)
+
+        return call

@@ -1,0 +1,38 @@
+"""The proxy calls what the template's role may call, and the role may call no more than that."""
+
+from pathlib import Path
+
+import requests
+
+from tests.cloudformation.permissions import actions
+from tests.cloudformation.template import resolve
+from tests.emulator.emulator import Emulator
+from tests.integration.conftest import QUICK
+from tests.integration.running import RunningProxy
+
+CHAT = {"model": "demo-chat", "messages": [{"role": "user", "content": "Hello"}]}
+
+
+def use_everything(session: requests.Session, url: str) -> None:
+    """Take every route that reaches AWS."""
+    asynchronous = {"X-Amzn-SageMaker-InputLocation": "s3://bucket/input.json"}
+    endpoint = f"{url}/endpoints/demo-chat"
+    for answer in (
+        session.get(f"{url}/list_endpoints"),
+        session.get(f"{url}/v1/models"),
+        session.post(f"{url}/v1/chat/completions", json=CHAT),
+        session.post(f"{url}/v1/chat/completions", json={**CHAT, "stream": True}),
+        session.post(f"{url}/predict", json=CHAT),
+        session.post(f"{endpoint}/invocations", json=CHAT),
+        session.post(f"{endpoint}/invocations-response-stream", json=CHAT),
+        session.post(f"{endpoint}/async-invocations", headers=asynchronous),
+    ):
+        assert answer.ok, answer.text
+
+
+def test_every_action_that_the_role_may_take_is_taken_and_no_other(
+    emulator: Emulator, tmp_path: Path
+) -> None:
+    with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy, proxy.session() as session:
+        use_everything(session, proxy.url)
+    assert {action for action, _resource in emulator.permissions_used()} == actions(resolve())
