@@ -61,6 +61,7 @@ class Service:
         diff: bool = False,
         ok: bool = True,
         cut_at: str | None = None,
+        aws: Mapping[str, str] | None = None,
         **variables: object,
     ) -> Outcome:
         """Play a playbook, with more variables if need be."""
@@ -73,6 +74,7 @@ class Service:
             diff=diff,
             ok=ok,
             cut_at=cut_at,
+            aws=aws,
         )
 
     def client_context(self) -> ssl.SSLContext:

@@ -62,18 +62,21 @@ def play(
     diff: bool = False,
     ok: bool = True,
     cut_at: str | None = None,
+    aws: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Play a playbook of `playbooks/`, or one anywhere by its absolute path.
 
-    `cut_at` names a task: when it begins, the run is killed. Raises AssertionError with the end of
-    the output unless it ends well, or, if `ok` is false, unless it ends badly.
+    `cut_at` names a task: when it begins, the run is killed. `aws` is the environment of an AWS
+    client, for a playbook that finds the host there, in place of the inventory. Raises
+    AssertionError with the end of the output unless it ends well, or, if `ok` is false, unless it
+    ends badly.
     """
     directory = host.directory / "ansible"  # and so are the connections that it leaves open
     directory.mkdir(exist_ok=True)
     modes = [*(["--check"] if check else []), *(["--diff"] if diff else [])]
     command = [
         str(Path(sys.executable).with_name("ansible-playbook")),
-        *("--inventory", f"{host.address},"),
+        *(() if aws else ("--inventory", f"{host.address},")),
         *("--user", host.user),
         *("--private-key", str(host.private_key)),
         *("--extra-vars", f"@{_write_variables(directory, variables)}"),
@@ -82,7 +85,8 @@ def play(
         str(_ROOT / "playbooks" / playbook),
     ]
     started = time.monotonic()
-    status, output = _run(host, command, directory, cut_at)
+    environment = {**_environment(host, directory), **(aws or {})}
+    status, output = _run(host.beside(command), environment, cut_at)
     seconds = time.monotonic() - started
     outcome = _outcome(output, seconds)
     title = " ".join([Path(playbook).name, *modes, *arguments])
@@ -94,12 +98,12 @@ def play(
     return outcome
 
 
-def _run(host: Host, command: list[str], directory: Path, cut_at: str | None) -> tuple[int, str]:
+def _run(command: list[str], environment: Mapping[str, str], cut_at: str | None) -> tuple[int, str]:
     """The exit status and all that was printed."""
     with subprocess.Popen(
-        host.beside(command),
+        command,
         cwd=_ROOT,
-        env=_environment(host, directory),
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
