@@ -124,8 +124,9 @@ class WorkerProcess:
             self.failure = str(report["failed"])
         elif "retired" in report:
             self._retired.set()
-        else:
+        elif "open_requests" in report:
             self.open_requests, self.requests = report["open_requests"], report["requests"]
+        # Anything else is of a newer release than this supervisor, which stays over reloads.
 
 
 class Reporter:

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,9 +54,19 @@ def boot(image: Image, wheelhouse: Path, tmp_path_factory: pytest.TempPathFactor
     return boot
 
 
+@dataclass(frozen=True)
+class FirstDay:
+    """What a first day brings: the host, how each play went, and what was changed by hand."""
+
+    service: Service
+    played: dict[str, Outcome]
+    models_by_hand: list[str]
+    restarted: bool
+
+
 @pytest.fixture(scope="session")
-def pristine_then_provisioned(boot: Provision) -> Iterator[tuple[Service, dict[str, Outcome]]]:
-    """A host that has been through all that a first day brings, and how each play went."""
+def first_day(boot: Provision) -> Iterator[FirstDay]:
+    """A host that was pristine, and has been through its first day."""
     with boot("service") as service:
         played = {
             "check on a pristine host": service.play(check=True, diff=True),
@@ -64,13 +75,20 @@ def pristine_then_provisioned(boot: Provision) -> Iterator[tuple[Service, dict[s
             "second": service.play("site.yml", "--extra-vars", AS_TEXT),
             "check on a converged host": service.play(check=True, diff=True),
         }
-        yield service, played
+        main = service.show("MainPID")
+        service.host.run(
+            "cd /etc/sagemaker-proxy; chmod 0666 keys.toml; echo '#' >> config.toml; "
+            "echo 'models = [\"demo-echo\"]' >> keys.toml; systemctl reload sagemaker-proxy"
+        )
+        models = service.models()
+        played["after changes by hand"] = service.play()
+        yield FirstDay(service, played, models, service.show("MainPID") != main)
 
 
 @pytest.fixture(scope="session")
-def service(pristine_then_provisioned: tuple[Service, dict[str, Outcome]]) -> Service:
+def service(first_day: FirstDay) -> Service:
     """A host on which site.yml has been played."""
-    return pristine_then_provisioned[0]
+    return first_day.service
 
 
 @pytest.fixture(scope="session")

@@ -157,7 +157,7 @@ class TestRollBack:
         release, main = calm.release(), calm.show("MainPID")
         source = copy_of_the_code(tmp_path, "9.1.0")
         (source / "proxy" / "server.py").write_text("raise SystemExit(1)")
-        with Load(calm, callers=4, streams=1) as load:
+        with Load(calm, callers=1, streams=1) as load:
             outcome = calm.play(ok=False, proxy_source=str(source))
         assert (load.counts.failed, load.counts.refused, load.counts.cut) == ([], [], [])
         assert outcome.rescued == 1

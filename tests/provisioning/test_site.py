@@ -1,13 +1,12 @@
 """site.yml makes a service of a bare instance, and changes nothing when there is nothing to do."""
 
-import hashlib
 import json
 import re
-import uuid
 from pathlib import Path
 
 import pytest
 
+from tests.provisioning.conftest import FirstDay
 from tests.provisioning.service import CURRENT, UNIT, Service
 from tests.testhost.playbook import Outcome
 
@@ -15,8 +14,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def played(pristine_then_provisioned: tuple[Service, dict[str, Outcome]]) -> dict[str, Outcome]:
-    return pristine_then_provisioned[1]
+def played(first_day: FirstDay) -> dict[str, Outcome]:
+    return first_day.played
 
 
 class TestPlays:
@@ -43,26 +42,17 @@ class TestPlays:
     ) -> None:
         assert played["check on a converged host"].changed_tasks == []
 
-    def test_what_was_changed_on_the_host_is_put_right_without_a_restart(
-        self, service: Service
+    def test_what_was_changed_and_loaded_by_hand_is_put_right_without_a_restart(
+        self, first_day: FirstDay
     ) -> None:
-        main = service.show("MainPID")
-        added = str(uuid.uuid4())
-        hashed = hashlib.sha256(added.encode()).hexdigest()
-        service.host.run(
-            "cd /etc/sagemaker-proxy; chmod 0666 keys.toml; cat >> keys.toml; "
-            "echo '#' >> config.toml; systemctl reload sagemaker-proxy",
-            stdin=f'[keys.added]\nsha256 = "{hashed}"\n',
-        )
-        assert service.get("/v1/models", added).status_code == 200
-        outcome = service.play()
-        assert [task for task in outcome.changed_tasks if "Write" in task] == [
+        changed = first_day.played["after changes by hand"].changed_tasks
+        assert [task for task in changed if "Write" in task] == [
             "api_keys : Write keys.toml",
             "proxy : Write the settings",
         ]
-        assert service.show("MainPID") == main
-        assert service.models()
-        assert service.get("/v1/models", added).status_code == 401
+        assert first_day.models_by_hand == ["demo-echo"]
+        assert len(first_day.service.models()) > 1
+        assert not first_day.restarted
 
     def test_settings_that_are_wrong_are_refused_and_change_nothing(self, service: Service) -> None:
         outcome = service.play(ok=False, proxy_settings={"server": {"drain_second": 1}})
