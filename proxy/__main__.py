@@ -16,13 +16,15 @@ from pathlib import Path
 from proxy import __version__, certificates, control, log, sockets, startup
 from proxy.config import Config, effective
 from proxy.control import ControlError
-from proxy.keys import InvalidKeyFormat, check_key, hash_key, new_key
+from proxy.keys import DEFAULT_NAME, Caller, InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.startup import StartFailed
 from proxy.supervisor import Supervisor
 from proxy.systemd import Notifier, logs_to_journal, take_sockets
 from proxy.workers import Workers
 
 logger = logging.getLogger("proxy")
+
+_MODELS = "Aliases of the settings, endpoints, and inference components, as SageMaker has them now."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,6 +91,13 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("config", metavar="FILE", nargs="?", help="settings (TOML)")
     check.set_defaults(run=_check_config)
+
+    listing = commands.add_parser(
+        "models", help="print the models that there are, as a table", description=_MODELS
+    )
+    listing.add_argument("--config", metavar="FILE", help="settings (TOML)")
+    listing.add_argument("--key-name", metavar="NAME", help="what the key of this name may call")
+    listing.set_defaults(run=_models)
 
     reload = commands.add_parser(
         "reload", help="check the settings; then have the service load them, and wait until it has"
@@ -161,6 +170,26 @@ def _new_certificate(options: argparse.Namespace) -> int:
     print(f"certificate  {pair.certificate}")
     print(f"private key  {pair.private_key}")
     print(f"SHA-256      {pair.fingerprint()}")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from proxy import credentials, model_table  # the AWS SDK, which no other command needs
+
+    config = startup.load_config(options.config, {})
+    caller = Caller(DEFAULT_NAME)
+    if options.key_name:
+        callers = startup.load_keys(config).callers()
+        if options.key_name not in callers:
+            raise StartFailed(
+                f"there is no key {options.key_name!r}; there are: {', '.join(callers)}"
+            )
+        caller = callers[options.key_name]
+    try:
+        models = asyncio.run(model_table.list_models(config, caller))
+    except (credentials.AwsConfigurationError, model_table.ModelsUnknown) as exc:
+        raise StartFailed(str(exc)) from exc
+    print(model_table.format_table(models))
     return 0
 
 

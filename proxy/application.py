@@ -22,7 +22,7 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/healthz", r"/healthz", HealthHandler),
     ("/readyz", r"/readyz", ReadyHandler),
     ("/v1/models", r"/v1/models", ModelsHandler),
-    ("/v1/models/{id}", r"/v1/models/([^/]+)", ModelHandler),
+    ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),
     ("/endpoints/{name}/invocations", r"/endpoints/([^/]+)/invocations", InvocationsHandler),
     (
@@ -38,7 +38,7 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/list_endpoints", r"/list_endpoints", ListEndpointsHandler),
     ("/predict", r"/predict", PredictHandler),
     ("/models", r"/models", ModelsHandler),
-    ("/models/{id}", r"/models/([^/]+)", ModelHandler),
+    ("/models/{id}", r"/models/(.+)", ModelHandler),
     ("/chat/completions", r"/chat/completions", ChatHandler),
 )
 

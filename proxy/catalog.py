@@ -1,28 +1,30 @@
-"""Which endpoints exist: listed and described in threads, kept fresh in the background."""
+"""What is deployed, as of the last refresh: listed and described in threads, off the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from proxy import control_plane
 from proxy.config import CatalogConfig
+from proxy.control_plane import (
+    ControlPlane,
+    Deployment,
+    Description,
+    InferenceComponent,
+)
 from proxy.errors import Unavailable
 from proxy.log import log_fields
+from proxy.names import is_deployment_name
 
 logger = logging.getLogger(__name__)
-
-# What SageMaker accepts as an endpoint's name (EndpointName in its API reference).
-_NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}", re.ASCII)
-_MAX_NAME_LENGTH = 63
 
 # Refreshes that unknown names ask for start at least this far apart, so that a client with a
 # wrong name in a loop does not use up the account's ListEndpoints rate.
@@ -36,41 +38,19 @@ _THREADS = 4
 _LOGGED_REASONS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One endpoint, as ListEndpoints has it."""
-
-    name: str
-    status: str
-    created: datetime
-    modified: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """What runs behind an endpoint. Any of it may be absent.
-
-    A serverless endpoint has no instance type; one of inference components has no model of its
-    own; of several containers, the first is told.
-    """
-
-    instance_type: str | None = None
-    image: str | None = None
-    environment: dict[str, str] = field(default_factory=dict, repr=False)
-
-
 class Catalog:
-    """The endpoints of this account and region, as of the last successful refresh."""
+    """The endpoints and inference components of this account and region."""
 
-    def __init__(self, control_plane: Callable[[], Any], config: CatalogConfig) -> None:
-        """``control_plane`` returns the boto3 client ``sagemaker``; it may block."""
-        self._control_plane = control_plane
+    def __init__(self, client: ControlPlane, config: CatalogConfig) -> None:
+        """``client`` may block."""
+        self._client = client
         self._config = config
-        self._endpoints: dict[str, Endpoint] = {}
+        self._deployments: dict[str, Deployment] = {}
         self._descriptions: dict[str, tuple[datetime, Description]] = {}
         self._loaded = False
         self._problem: str | None = None
         self._undescribed: list[str] = []
+        self._no_components: str | None = None
         self._refreshing: asyncio.Task[None] | None = None
         self._describing: asyncio.Task[None] | None = None
         self._listing = asyncio.Lock()
@@ -99,52 +79,66 @@ class Catalog:
         return self._loaded
 
     @property
+    def whole(self) -> bool:
+        """Whether the inference components could be listed, too."""
+        return self._no_components is None
+
+    @property
     def problem(self) -> str | None:
         """Why the last refresh failed; None when it did not."""
         return self._problem
 
-    async def endpoints(self) -> list[Endpoint]:
-        """All endpoints, by name. Raises ``Unavailable`` while they have never been listed."""
+    async def deployments(self) -> list[Deployment]:
+        """All of them, by name. Raises ``Unavailable`` while they have never been listed."""
         if not self._loaded:
             await self._refresh_for_miss()
         self._check_loaded()
-        return sorted(self._endpoints.values(), key=lambda endpoint: endpoint.name)
+        return sorted(self._deployments.values(), key=lambda deployment: deployment.name)
 
-    async def find(self, name: str) -> Endpoint | None:
-        """The endpoint ``name``; a name not yet known asks the control plane once more.
+    async def find(self, name: str) -> Deployment | None:
+        """The deployment ``name``; a name not yet known asks the control plane once more.
 
-        All who wait share that one refresh. Raises ``Unavailable`` as ``endpoints`` does.
+        All who wait share that one refresh. Raises ``Unavailable`` as ``deployments`` does.
         """
-        if name not in self._endpoints and is_endpoint_name(name):
+        if name not in self._deployments and is_deployment_name(name):
             await self._refresh_for_miss()
             self._check_loaded()
-        return self._endpoints.get(name)
+        return self._deployments.get(name)
+
+    def status(self, name: str) -> str | None:
+        """The status of the deployment ``name``; None where it is not known."""
+        known = self._deployments.get(name)
+        return known.status if known else None
+
+    def description(self, name: str) -> Description:
+        """What is known of the deployment ``name`` by now, be it nothing."""
+        return self._descriptions.get(name, (None, Description()))[1]
 
     async def exists(self, name: str) -> bool:
         """Whether a call to ``name`` is worth sending.
 
         While the control plane does not answer, SageMaker itself has to say.
         """
-        if name in self._endpoints:
+        if name in self._deployments:
             return True
-        if not is_endpoint_name(name):
+        if not is_deployment_name(name):
             return False
         if not self._loaded or self._problem:
             return True
-        return not await self._refresh_for_miss() or name in self._endpoints
+        endpoint, _, component = name.partition("/")
+        if component and self._no_components:
+            return endpoint in self._deployments
+        return not await self._refresh_for_miss() or name in self._deployments
 
-    async def descriptions(self) -> list[tuple[Endpoint, Description]]:
-        """All endpoints with what runs behind them; waits for descriptions under way.
+    async def descriptions(self) -> list[tuple[Deployment, Description]]:
+        """All deployments with what they run; waits for descriptions under way.
 
-        Raises ``Unavailable`` as ``endpoints`` does.
+        Raises ``Unavailable`` as ``deployments`` does.
         """
-        endpoints = await self.endpoints()
+        deployments = await self.deployments()
         if self._describing is not None:
             await asyncio.wait([self._describing], timeout=_WAIT_SECONDS)
-        unknown = (None, Description())
-        return [
-            (endpoint, self._descriptions.get(endpoint.name, unknown)[1]) for endpoint in endpoints
-        ]
+        return [(deployment, self.description(deployment.name)) for deployment in deployments]
 
     def _check_loaded(self) -> None:
         if not self._loaded:
@@ -173,16 +167,34 @@ class Catalog:
     async def _refresh(self) -> None:
         async with self._listing:
             try:
-                endpoints = await self._in_thread(_list_endpoints, self._control_plane)
+                endpoints = await self._in_thread(control_plane.list_endpoints)
             except Exception as exc:
                 self._report(f"cannot list the endpoints: {exc}", exc)
                 return
+            components = await self._list_components()
             if self._problem:
                 log_fields(logger, logging.INFO, "the catalogue is fresh again")
-            self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
+            deployments: list[Deployment] = [*endpoints, *components]
+            self._deployments = {deployment.name: deployment for deployment in deployments}
             self._loaded, self._problem = True, None
         if self._describing is None or self._describing.done():
-            self._describing = asyncio.create_task(self._describe(endpoints), name="describe")
+            self._describing = asyncio.create_task(self._describe(deployments), name="describe")
+
+    async def _list_components(self) -> list[InferenceComponent]:
+        """Those there are; where they cannot be listed, those of before. Endpoints do without."""
+        try:
+            components: list[InferenceComponent] = await self._in_thread(
+                control_plane.list_inference_components
+            )
+        except Exception as exc:
+            problem = f"cannot list the inference components: {exc}"
+            if problem != self._no_components:
+                log_fields(logger, logging.WARNING, "the catalogue is not whole", reason=problem)
+            self._no_components = problem
+            known = self._deployments.values()
+            return [each for each in known if isinstance(each, InferenceComponent)]
+        self._no_components = None
+        return components
 
     def _report(self, problem: str, exc: Exception) -> None:
         """Log a failed refresh, once for as long as it fails in the same way."""
@@ -192,63 +204,26 @@ class Catalog:
                 logger.error("unexpected answer of the control plane", exc_info=exc)
         self._problem = problem
 
-    async def _describe(self, endpoints: list[Endpoint]) -> None:
+    async def _describe(self, deployments: list[Deployment]) -> None:
         """Describe what is new or has changed, forget what is gone."""
         self._descriptions = {
-            endpoint.name: known
-            for endpoint in endpoints
-            if (known := self._descriptions.get(endpoint.name)) and known[0] == endpoint.modified
+            item.name: known
+            for item in deployments
+            if (known := self._descriptions.get(item.name)) and known[0] == item.modified
         }
-        changed = [item for item in endpoints if item.name not in self._descriptions]
+        changed = [item for item in deployments if item.name not in self._descriptions]
         results = await asyncio.gather(*map(self._describe_one, changed), return_exceptions=True)
         reasons = sorted({str(result) for result in results if isinstance(result, Exception)})
         if reasons != self._undescribed:
             self._undescribed = reasons
             for reason in reasons[:_LOGGED_REASONS]:
-                log_fields(logger, logging.WARNING, "cannot describe an endpoint", reason=reason)
+                log_fields(logger, logging.WARNING, "cannot describe a model", reason=reason)
 
-    async def _describe_one(self, endpoint: Endpoint) -> None:
+    async def _describe_one(self, deployment: Deployment) -> None:
         async with self._describe_slots:
-            description = await self._in_thread(
-                _describe_endpoint, self._control_plane, endpoint.name
-            )
-        self._descriptions[endpoint.name] = (endpoint.modified, description)
+            description = await self._in_thread(control_plane.describe, deployment)
+        self._descriptions[deployment.name] = (deployment.modified, description)
 
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *args)
-
-
-def is_endpoint_name(name: str) -> bool:
-    """Whether SageMaker could have an endpoint of this name."""
-    return len(name) <= _MAX_NAME_LENGTH and _NAME.fullmatch(name) is not None
-
-
-def _list_endpoints(control_plane: Callable[[], Any]) -> list[Endpoint]:
-    pages = control_plane().get_paginator("list_endpoints").paginate(PaginationConfig={})
-    return [
-        Endpoint(
-            name=item["EndpointName"],
-            status=item["EndpointStatus"],
-            created=item["CreationTime"],
-            modified=item["LastModifiedTime"],
-        )
-        for page in pages
-        for item in page["Endpoints"]
-    ]
-
-
-def _describe_endpoint(control_plane: Callable[[], Any], name: str) -> Description:
-    client = control_plane()
-    endpoint = client.describe_endpoint(EndpointName=name)
-    config = client.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    variants = config.get("ProductionVariants") or [{}]
-    variant = variants[0]
-    container: dict[str, Any] = {}
-    if model_name := variant.get("ModelName"):
-        model = client.describe_model(ModelName=model_name)
-        container = model.get("PrimaryContainer") or (model.get("Containers") or [{}])[0]
-    return Description(
-        instance_type=variant.get("InstanceType"),
-        image=container.get("Image"),
-        environment=dict(container.get("Environment") or {}),
-    )
+    async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, call, self._client, *args)

@@ -77,6 +77,10 @@ class KeyRing:
         """``keys`` has each key's SHA-256 in hex, and what it stands for."""
         self._keys = {sha256: (sha256, key) for sha256, key in keys.items()}
 
+    def callers(self) -> dict[str, Caller]:
+        """Every caller by its name."""
+        return {key.caller.name: key.caller for _sha256, key in self._keys.values()}
+
     @classmethod
     def of_single_key(cls, key: str) -> KeyRing:
         """A ring with one key, named ``default``. Raises ``InvalidKeyFormat``."""

@@ -50,6 +50,7 @@ class Invocation:
     endpoint: str
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict)
+    waits: bool = True  # for a model that is not awake
 
 
 class Answer:
@@ -191,7 +192,7 @@ class SageMaker:
             if retry is Retry.SOON and retries < self._config.retries:
                 retries += 1
                 await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**retries, 5)))
-            elif retry is Retry.UNTIL_AWAKE:
+            elif retry is Retry.UNTIL_AWAKE and invocation.waits:
                 naps += 1
                 delay = min(0.25 * 2**naps, 5) * random.uniform(0.5, 1)
                 if loop.time() + delay > give_up_waking:

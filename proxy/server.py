@@ -26,6 +26,7 @@ from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
 from proxy.log import log_fields
+from proxy.models import Models
 from proxy.sagemaker import SageMaker
 from proxy.signing import Signer
 from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
@@ -146,12 +147,19 @@ class Worker:
 
     def _make_services(self) -> Services:
         credentials = CredentialsProvider(self._aws)
+        catalog = Catalog(self._aws.control_plane, self._config.catalog)
         signer = Signer(self._aws.region, self._aws.signing_name)
         return Services(
             config=self._config,
             keys=self._keys,
             credentials=credentials,
-            catalog=Catalog(self._aws.control_plane, self._config.catalog),
+            catalog=catalog,
+            models=Models(
+                catalog,
+                self._config.models,
+                self._config.catalog.include,
+                self._config.catalog.exclude,
+            ),
             sagemaker=SageMaker(
                 self._aws.runtime_url,
                 self._aws.ssl_context,

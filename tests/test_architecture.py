@@ -11,11 +11,21 @@ PACKAGE = ROOT / "proxy"
 # From the bottom up. A module imports from lower rows alone.
 LAYERS = (
     ("proxy",),
-    ("proxy.errors", "proxy.signing", "proxy.eventstream", "proxy.sse"),
+    (
+        "proxy.errors",
+        "proxy.names",
+        "proxy.signing",
+        "proxy.eventstream",
+        "proxy.sse",
+        "proxy.tables",
+    ),
     ("proxy.config", "proxy.keys", "proxy.log", "proxy.certificates"),
     ("proxy.key_file",),
     ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
-    ("proxy.catalog", "proxy.sagemaker"),
+    ("proxy.control_plane", "proxy.sagemaker"),
+    ("proxy.catalog",),
+    ("proxy.models",),
+    ("proxy.model_table",),
     ("proxy.handlers", "proxy.handlers.admission", "proxy.handlers.services"),
     ("proxy.handlers.lifecycle",),
     ("proxy.handlers.base",),

@@ -25,6 +25,11 @@ class _Request(msgspec.Struct):
     stream: object = None
 
 
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+_values_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _request_decoder = msgspec.json.Decoder(_Request)
 _json = json.JSONDecoder()
 
@@ -63,6 +68,39 @@ def read_routing(body: bytes) -> Routing:
     if not isinstance(request.stream, bool | None):
         raise InvalidRequest("the field 'stream' must be true or false", param="stream")
     return Routing(request.model, bool(request.stream))
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """``body`` with ``model`` for its model, and every other byte as it was.
+
+    ``body`` is a JSON object that ``read_routing`` has read. Raises ``InvalidRequest`` if a key is
+    in it twice, for then what it means depends on who reads it.
+    """
+    values = _values_decoder.decode(body)
+    pieces: list[bytes] = []
+    kept = 0
+    position = _after(_SPACE, body, 0) + 1  # behind the brace
+    for _ in range(len(body)):
+        position = _after(_SPACE, body, position)
+        key_end = _after(_STRING, body, position)
+        key = json.loads(body[position:key_end])
+        value = memoryview(values[key])
+        position = _after(_COLON, body, key_end)
+        end = position + len(value)
+        if body[position:end] != value:
+            raise InvalidRequest(f"the field {key[:100]!r} is there twice", param=key[:100])
+        if key == "model":
+            pieces += [body[kept:position], json.dumps(model).encode()]
+            kept = end
+        position = _after(_SPACE, body, end) + 1
+        if body[position - 1 : position] == b"}":
+            break
+    return b"".join([*pieces, body[kept:]])
+
+
+def _after(pattern: re.Pattern[bytes], body: bytes, position: int) -> int:
+    match = pattern.match(body, position)
+    return match.end() if match else position
 
 
 def read_usage(data: bytes) -> Usage | None:

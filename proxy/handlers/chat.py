@@ -10,9 +10,6 @@ class ChatHandler(RelayHandler):
 
     async def respond(self, *path: str) -> None:
         """Call the model; stream if the body says so."""
-        invocation, stream = await self.route_by_body()
-        sagemaker = self.services.sagemaker
-        if stream:
-            await self.relay_events(await sagemaker.invoke_stream(invocation))
-        else:
-            await self.relay(await sagemaker.invoke(invocation))
+        targets, body, stream = await self.route_by_body()
+        answer = await self.call_first(targets, body, stream=stream)
+        await (self.relay_events if stream else self.relay)(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from proxy import __version__
+from proxy.control_plane import Endpoint
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.relay import RelayHandler
 
@@ -40,7 +41,9 @@ class ListEndpointsHandler(BaseHandler):
                     "ModelEnvironment": mask_secrets(description.environment),
                 }
                 for endpoint, description in await self.services.catalog.descriptions()
-                if self.may_call(endpoint.name)
+                if isinstance(endpoint, Endpoint)
+                and self.services.models.offers(endpoint.name)
+                and self.may_call(endpoint.name)
             ]
         )
 
@@ -50,12 +53,11 @@ class PredictHandler(RelayHandler):
 
     async def respond(self, *path: str) -> None:
         """Call the model, and pass its answer on as it is."""
-        invocation, stream = await self.route_by_body()
-        sagemaker = self.services.sagemaker
+        targets, body, stream = await self.route_by_body()
         if not stream:
-            await self.relay(await sagemaker.invoke(invocation))
+            await self.relay(await self.call_first(targets, body, stream=False))
             return
-        async with await sagemaker.invoke_stream(invocation) as answer:
+        async with await self.call_first(targets, body, stream=True) as answer:
             content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "text/plain")
             await self.relay_pieces(answer.payloads(), content_type)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from proxy.catalog import Catalog
 from proxy.handlers.base import BaseHandler
 
 
@@ -34,10 +35,17 @@ class ReadyHandler(BaseHandler):
             )
             if applies
         ]
-        fresh = "fresh" if services.catalog.loaded else "loading"
-        details = {"catalog": "stale" if services.catalog.problem else fresh}
+        details = {"catalog": _catalog_state(services.catalog)}
         if reasons:
             self.set_status(HTTPStatus.SERVICE_UNAVAILABLE)
             self.write_json({"status": "unavailable", "reasons": reasons, **details})
         else:
             self.write_json({"status": "ready", **details})
+
+
+def _catalog_state(catalog: Catalog) -> str:
+    if catalog.problem:
+        return "stale"
+    if not catalog.loaded:
+        return "loading"
+    return "fresh" if catalog.whole else "without inference components"

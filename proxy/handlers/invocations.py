@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from proxy import eventstream
-from proxy.catalog import is_endpoint_name
-from proxy.errors import InvalidRequest, ProxyError
+from proxy.errors import InvalidRequest, ModelNotFound, ProxyError
 from proxy.handlers.relay import RelayHandler
+from proxy.names import is_endpoint_name
 from proxy.sagemaker import Invocation
 
 # The request id is SageMaker's here: AWS SDKs read it, and AWS's support asks for it.
@@ -24,8 +24,9 @@ class NativeHandler(RelayHandler):
         """
         if not is_endpoint_name(endpoint):
             raise InvalidRequest("the path has no valid endpoint name")
-        self.model = endpoint
-        self.check_access(endpoint)
+        component = self.request.headers.get("X-Amzn-SageMaker-Inference-Component", "")
+        self.model = f"{endpoint}/{component}" if component else endpoint
+        self.check_native_access(endpoint, self.model)
         headers = {
             name: value
             for name, value in self.request.headers.items()
@@ -35,6 +36,12 @@ class NativeHandler(RelayHandler):
             if not value.isascii():
                 raise InvalidRequest(f"the header {name} must be ASCII")
         return Invocation(endpoint, self.take_body(), headers)
+
+    def check_native_access(self, endpoint: str, deployment: str) -> None:
+        """Raise ``ModelNotFound`` unless the key is for the endpoint or its component."""
+        models = self.services.models
+        if not any(self.may_call(name) and models.offers(name) for name in {endpoint, deployment}):
+            raise ModelNotFound(deployment)
 
     def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:
         """SageMaker's own answer where there is one, else one in its shape."""

@@ -1,39 +1,42 @@
-"""``GET /v1/models``: the endpoints as OpenAI lists models."""
+"""``GET /v1/models``: what this key may call, as OpenAI lists models."""
 
 from __future__ import annotations
 
-from proxy.catalog import Endpoint
 from proxy.errors import ModelNotFound
 from proxy.handlers.base import BaseHandler
+from proxy.models import Model
 
 
 class ModelsHandler(BaseHandler):
     """All of them."""
 
     async def respond(self, *path: str) -> None:
-        """List every endpoint of this key, in service or not."""
-        endpoints = await self.services.catalog.endpoints()
-        models = [_model(endpoint) for endpoint in endpoints if self.may_call(endpoint.name)]
-        self.write_json({"object": "list", "data": models})
+        """List every model of this key, in service or not."""
+        models = await self.services.models.all()
+        shown = [_to_openai(model) for model in models if self.may_call(model.name)]
+        self.write_json({"object": "list", "data": shown})
 
 
 class ModelHandler(BaseHandler):
     """One of them."""
 
     async def respond(self, *path: str) -> None:
-        """Tell of one endpoint by its name."""
+        """Tell of one model by its name."""
         self.check_access(path[0])
-        endpoint = await self.services.catalog.find(path[0])
-        if endpoint is None:
+        model = await self.services.models.find(path[0])
+        if model is None:
             raise ModelNotFound(path[0])
-        self.write_json(_model(endpoint))
+        self.write_json(_to_openai(model))
 
 
-def _model(endpoint: Endpoint) -> dict[str, object]:
+def _to_openai(model: Model) -> dict[str, object]:
+    """OpenAI's four fields, and what else there is to tell."""
     return {
-        "id": endpoint.name,
+        "id": model.name,
         "object": "model",
-        "created": int(endpoint.created.timestamp()),
+        "created": int(model.created.timestamp()) if model.created else 0,
         "owned_by": "sagemaker",
-        "status": endpoint.status,
+        "status": model.status,
+        "kind": model.kind,
+        "instance_type": model.instance_type,
     }

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
 
 from proxy import sse
 from proxy.dialects import openai
 from proxy.errors import ModelNotFound, ProxyError, UpstreamFailed
 from proxy.handlers.base import JSON, BaseHandler
+from proxy.log import log_fields
+from proxy.models import Target
 from proxy.sagemaker import Answer, Invocation
+
+logger = logging.getLogger(__name__)
 
 _FLUSH_BYTES = 64 * 1024
 
@@ -22,8 +28,8 @@ class RelayHandler(BaseHandler):
     # What to write when an answer fails after its first byte; None: cut the connection.
     _late_ending: Callable[[ProxyError], bytes] | None = None
 
-    async def route_by_body(self) -> tuple[Invocation, bool]:
-        """The call that the body's ``model`` asks for, and whether to stream the answer.
+    async def route_by_body(self) -> tuple[list[Target], bytes, bool]:
+        """Where the body's ``model`` leads to, the body, and whether to stream the answer.
 
         Raises ``InvalidRequest`` and ``ModelNotFound``.
         """
@@ -31,10 +37,38 @@ class RelayHandler(BaseHandler):
         routing = openai.read_routing(body)
         self.model = routing.model[:100]
         self.check_access(routing.model)
-        if not await self.services.catalog.exists(routing.model):
+        targets = await self.services.models.targets(routing.model)
+        if not targets:
             raise ModelNotFound(routing.model)
-        # JSON is what the body has just proved to be, whatever the client calls it.
-        return Invocation(routing.model, body, {"Content-Type": JSON}), routing.stream
+        return targets, body, routing.stream
+
+    async def call_first(self, targets: list[Target], body: bytes, *, stream: bool) -> Answer:
+        """The answer of the first target that does not fail; the last one may be waited for."""
+        sagemaker = self.services.sagemaker
+        call = sagemaker.invoke_stream if stream else sagemaker.invoke
+        for target in targets[:-1]:
+            try:
+                answer = await call(_invocation(target, body, waits=False))
+            except ProxyError as error:
+                if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                self.log_failed_target(target, error)
+            else:
+                return self.served_by(target, answer)
+        return self.served_by(targets[-1], await call(_invocation(targets[-1], body)))
+
+    def served_by(self, target: Target, answer: Answer) -> Answer:
+        """Tell client and log which deployment has answered, where that is not the model itself."""
+        if target.name != self.model:
+            self.set_header("X-Served-By", target.name)
+            self.log_details["served_by"] = target.name
+        return answer
+
+    def log_failed_target(self, target: Target, error: ProxyError) -> None:
+        """Log that the next one has to answer."""
+        fields = {"request_id": self.request_id, "model": self.model, "deployment": target.name}
+        reason = error.log_message or error.message
+        log_fields(logger, logging.WARNING, "falling back", reason=reason, **fields)
 
     async def relay(self, answer: Answer, header_prefixes: tuple[str, ...] = ()) -> None:
         """Pass on a whole answer, in pieces when it is long."""
@@ -107,6 +141,17 @@ class RelayHandler(BaseHandler):
             super().fail_late(error)
         else:
             self.write(self._late_ending(error))
+
+
+def _invocation(target: Target, body: bytes, *, waits: bool = True) -> Invocation:
+    headers = {"Content-Type": JSON}  # which the body has proved to be, whatever the client says
+    if target.component:
+        headers["X-Amzn-SageMaker-Inference-Component"] = target.component
+    if target.variant:
+        headers["X-Amzn-SageMaker-Target-Variant"] = target.variant
+    if target.model is not None:
+        body = openai.with_model(body, target.model)
+    return Invocation(target.endpoint, body, headers, waits)
 
 
 def _error_event(error: ProxyError) -> bytes:

@@ -13,6 +13,7 @@ from proxy.catalog import Catalog
 from proxy.config import Config
 from proxy.credentials import CredentialsProvider
 from proxy.keys import KeyRing
+from proxy.models import Models
 from proxy.sagemaker import SageMaker
 
 
@@ -60,5 +61,6 @@ class Services:
     keys: KeyRing
     credentials: CredentialsProvider
     catalog: Catalog
+    models: Models
     sagemaker: SageMaker
     state: WorkerState

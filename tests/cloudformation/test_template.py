@@ -20,8 +20,10 @@ ALWAYS = {
     "sagemaker:InvokeEndpointAsync",
     "sagemaker:InvokeEndpointWithResponseStream",
     "sagemaker:ListEndpoints",
+    "sagemaker:ListInferenceComponents",
     "sagemaker:DescribeEndpoint",
     "sagemaker:DescribeEndpointConfig",
+    "sagemaker:DescribeInferenceComponent",
     "sagemaker:DescribeModel",
 }
 
@@ -84,6 +86,9 @@ def test_it_may_describe_what_is_behind_an_endpoint_whatever_its_name() -> None:
     assert may(stack, "sagemaker:ListEndpoints", "*")
     assert may(stack, "sagemaker:DescribeEndpoint", sagemaker("endpoint/llama-3"))
     assert not may(stack, "sagemaker:DescribeEndpoint", sagemaker("endpoint/payroll"))
+    describes = "sagemaker:DescribeInferenceComponent"
+    assert may(stack, describes, sagemaker("inference-component/llama-3"))
+    assert not may(stack, describes, sagemaker("inference-component/payroll"))
     assert may(stack, "sagemaker:DescribeEndpointConfig", sagemaker("endpoint-config/of-2026"))
     assert may(stack, "sagemaker:DescribeModel", sagemaker("model/of-2026"))
 
@@ -96,7 +101,7 @@ def test_only_lists_are_allowed_on_everything() -> None:
         for statement in policy["Statement"]
         if statement["Resource"] in ("*", ["*"])
     ]
-    assert on_everything == [["sagemaker:ListEndpoints"]]
+    assert on_everything == [["sagemaker:ListEndpoints", "sagemaker:ListInferenceComponents"]]
 
 
 def test_it_may_read_the_secret_only_when_a_key_made_one() -> None:

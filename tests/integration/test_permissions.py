@@ -6,6 +6,7 @@ import requests
 
 from tests.cloudformation.permissions import actions
 from tests.cloudformation.template import resolve
+from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
 from tests.integration.running import RunningProxy
@@ -19,6 +20,7 @@ def use_everything(session: requests.Session, url: str) -> None:
     endpoint = f"{url}/endpoints/demo-chat"
     for answer in (
         session.get(f"{url}/list_endpoints"),
+        session.post(f"{url}/v1/chat/completions", json={**CHAT, "model": "shared/part"}),
         session.get(f"{url}/v1/models"),
         session.post(f"{url}/v1/chat/completions", json=CHAT),
         session.post(f"{url}/v1/chat/completions", json={**CHAT, "stream": True}),
@@ -33,6 +35,7 @@ def use_everything(session: requests.Session, url: str) -> None:
 def test_every_action_that_the_role_may_take_is_taken_and_no_other(
     emulator: Emulator, tmp_path: Path
 ) -> None:
+    emulator.add_endpoint("shared", chat.application(), kind="components", components=["part"])
     with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy, proxy.session() as session:
         use_everything(session, proxy.url)
     assert {action for action, _resource in emulator.permissions_used()} == actions(resolve())

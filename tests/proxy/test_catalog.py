@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from proxy import catalog as catalog_module
-from proxy.catalog import Catalog, is_endpoint_name
+from proxy.catalog import Catalog
 from proxy.config import CatalogConfig
 from proxy.errors import Unavailable
 
@@ -25,6 +25,8 @@ class ControlPlane:
 
     def __init__(self, *names: str) -> None:
         self.modified = dict.fromkeys(names, NOW)
+        self.components: list[str] = []
+        self.components_failure: Exception | None = None
         self.calls: list[str] = []
         self.failure: Exception | None = None
         self.gate = threading.Event()
@@ -33,9 +35,8 @@ class ControlPlane:
     def __call__(self) -> "ControlPlane":
         return self
 
-    def get_paginator(self, operation: str) -> "ControlPlane":
-        assert operation == "list_endpoints"
-        return self
+    def get_paginator(self, operation: str) -> "ControlPlane | Components":
+        return self if operation == "list_endpoints" else Components(self)
 
     def _called(self, operation: str) -> None:
         self.calls.append(operation)
@@ -63,8 +64,40 @@ class ControlPlane:
         self._called(f"describe {EndpointName}")
         return {"EndpointConfigName": "config"}
 
+    def describe_inference_component(
+        self,
+        InferenceComponentName: str,  # noqa: N803
+    ) -> dict[str, Any]:
+        self._called(f"describe {InferenceComponentName}")
+        image = {"SpecifiedImage": "vllm:1"}
+        return {"Specification": {"Container": {"DeployedImage": image, "Environment": {"A": "b"}}}}
+
     def describe_endpoint_config(self, EndpointConfigName: str) -> dict[str, Any]:  # noqa: N803
         return {"ProductionVariants": [{"InstanceType": "ml.g5.xlarge"}]}
+
+
+class Components:
+    """The pages of the control plane's inference components, one on each."""
+
+    def __init__(self, control_plane: ControlPlane) -> None:
+        self._control_plane = control_plane
+
+    def paginate(self, **_options: Any) -> Iterable[dict[str, Any]]:
+        if self._control_plane.components_failure:
+            raise self._control_plane.components_failure
+        for name in self._control_plane.components:
+            endpoint, component = name.split("/")
+            yield {
+                "InferenceComponents": [
+                    {
+                        "InferenceComponentName": component,
+                        "EndpointName": endpoint,
+                        "InferenceComponentStatus": "InService",
+                        "CreationTime": NOW,
+                        "LastModifiedTime": NOW,
+                    }
+                ]
+            }
 
 
 @asynccontextmanager
@@ -89,7 +122,7 @@ def denied() -> ClientError:
 
 
 async def names(catalog: Catalog) -> list[str]:
-    return [endpoint.name for endpoint in await catalog.endpoints()]
+    return [endpoint.name for endpoint in await catalog.deployments()]
 
 
 async def test_every_page_is_listed_in_order() -> None:
@@ -105,8 +138,38 @@ async def test_changes_show_after_the_next_refresh() -> None:
         assert await names(catalog) == ["a", "b"]
         del control_plane.modified["a"]
         control_plane.modified["c"] = NOW
-        await until(lambda: "a" not in catalog._endpoints)
+        await until(lambda: "a" not in catalog._deployments)
         assert await names(catalog) == ["b", "c"]
+
+
+async def test_inference_components_are_listed_and_described_beside_their_endpoints() -> None:
+    control_plane = ControlPlane("a", "b")
+    control_plane.components = ["b/small", "a/large"]
+    async with running(control_plane) as catalog:
+        assert await names(catalog) == ["a", "a/large", "b", "b/small"]
+        described = {item.name: what for item, what in await catalog.descriptions()}
+        assert described["a/large"].image == "vllm:1"
+        assert described["a/large"].environment == {"A": "b"}
+        assert await catalog.exists("b/small")
+        assert not await catalog.exists("b/other")
+
+
+async def test_without_leave_to_list_components_the_endpoints_are_there_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    control_plane = ControlPlane("a")
+    control_plane.components_failure = denied()
+    async with running(control_plane, refresh=0.02) as catalog:
+        assert await names(catalog) == ["a"]
+        assert (catalog.problem, catalog.whole) == (None, False)
+        assert await catalog.exists("a/perhaps"), "nobody knows, so SageMaker has to say"
+        assert not await catalog.exists("b/perhaps")
+        calls = len(control_plane.calls)
+        await until(lambda: len(control_plane.calls) > calls + 3)
+        assert caplog.messages.count("the catalogue is not whole") == 1
+        control_plane.components, control_plane.components_failure = ["a/large"], None
+        await until(lambda: catalog.whole)
+        assert await names(catalog) == ["a", "a/large"]
 
 
 async def test_an_unknown_name_asks_once_for_all_who_wait() -> None:
@@ -142,18 +205,6 @@ async def test_wrong_names_in_a_loop_ask_no_oftener_than_the_interval(
             assert not await catalog.exists(f"wrong-{number}")
         assert loop.time() - began > 0.55
         assert control_plane.calls.count("list_endpoints") == before + 4
-
-
-@pytest.mark.parametrize(
-    ("name", "valid"),
-    [
-        *(("a", True), ("my-endpoint-7", True), ("A" * 63, True)),
-        *(("", False), ("A" * 64, False), ("-a", False), ("a-", False), ("a/b", False)),
-        *(("a b", False), ("é", False), ("a\n", False), ("..", False), ("a_b", False)),
-    ],
-)
-def test_names_are_those_that_sagemaker_accepts(name: str, valid: bool) -> None:
-    assert is_endpoint_name(name) is valid
 
 
 async def test_a_name_that_cannot_be_one_asks_nothing() -> None:
@@ -202,7 +253,7 @@ async def test_while_there_is_no_list_sagemaker_itself_has_to_say() -> None:
         await until(lambda: catalog.problem is not None)
         assert await catalog.exists("perhaps")
         with pytest.raises(Unavailable):
-            await catalog.endpoints()
+            await catalog.deployments()
         with pytest.raises(Unavailable):
             await catalog.find("perhaps")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import Config, ConfigError, effective, load
+from proxy.config import Config, ConfigError, ModelConfig, effective, load
 
 EXAMPLE = """
 region = "eu-central-1"
@@ -105,10 +105,35 @@ def test_every_problem_is_told_at_once_by_its_full_name(tmp_path: Path) -> None:
         ('[server]\ntls = false\ncertificate = "c"\nprivate_key = "k"', "server.tls: is false"),
         ('[server]\ncertificate = "c"\nprivate_key = "k"', "server.private_key: k cannot be read"),
         ('api_key = "x"', "api_key: is no setting"),
+        ("models = 1", "models: must be a table: [models]"),
+        ("[models]\nllama = 1", "models.llama: must be a table: [models.llama]"),
+        ('[models."my llama"]\nendpoint = "e"', "models.my llama: must be letters and digits"),
+        ("[models.llama]\nserved_model = 'x'", "models.llama.endpoint: is needed"),
+        ("[models.llama]\nendpoint = 'a_b'", "models.llama.endpoint: must be the name of an"),
+        ("[models.llama]\nendpont = 'a'", "did you mean models.llama.endpoint?"),
+        ("[models.llama]\nendpoint = 'a'\nfallbacks = 'b'", "must be a list, each item a string"),
+        ("[models.llama]\nendpoint = 'a'\nfallbacks = ['llama']", "other models, endpoints"),
+        ("[models.llama]\nendpoint = 'a'\nfallbacks = ['a/b/c']", "not 'a/b/c'"),
     ],
 )
 def test_a_problem_names_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
     assert any(problem in told for told in problems(tmp_path, text))
+
+
+def test_an_alias_is_a_table_of_its_own(tmp_path: Path) -> None:
+    text = """
+    [models."meta/llama"]
+    endpoint = "blue"
+    fallbacks = ["green", "shared/small"]
+    [models.green]
+    endpoint = "green-2"
+    """
+    config = load(write(tmp_path, text), environ={})
+    assert config.models == {
+        "meta/llama": ModelConfig(endpoint="blue", fallbacks=("green", "shared/small")),
+        "green": ModelConfig(endpoint="green-2"),
+    }
+    assert effective(config)["models"]["green"]["endpoint"] == "green-2"
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:

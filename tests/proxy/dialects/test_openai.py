@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.openai import Routing, Usage, read_routing, read_usage
+from proxy.dialects.openai import Routing, Usage, read_routing, read_usage, with_model
 from proxy.errors import InvalidRequest
 
 json_values = st.recursive(
@@ -95,3 +95,49 @@ def test_what_cannot_be_routed_is_refused_with_a_reason(
 )
 def test_usage_is_read_where_the_answer_names_it(data: bytes, usage: Usage | None) -> None:
     assert read_usage(data) == usage
+
+
+class TestWithModel:
+    def test_the_rest_of_the_bytes_stay_as_they_were(self) -> None:
+        body = (
+            b' {"z": 123456789012345678901234567890,  "nested": {"model": "mine"},'
+            b'\n\t"model" :\t"alias" , "a": "\\u00e9\\ud83d\\ude00 \\"model\\": \xc3\xa9", '
+            b'"e": 1E+2 } '
+        )
+        assert with_model(body, "served") == body.replace(b'"alias"', b'"served"')
+
+    def test_a_name_is_written_as_json(self) -> None:
+        assert json.loads(with_model(b'{"model":"a"}', 'é"\\')) == {"model": 'é"\\'}
+
+    def test_an_escaped_key_is_a_key(self) -> None:
+        assert with_model(b'{"mod\\u0065l": "a"}', "") == b'{"mod\\u0065l": ""}'
+
+    @pytest.mark.parametrize(
+        "body", [b'{"model": "a", "model": "bc"}', b'{"n": [1], "n": 1, "model": "a"}']
+    )
+    def test_a_key_that_is_there_twice_is_refused(self, body: bytes) -> None:
+        with pytest.raises(InvalidRequest, match="is there twice"):
+            with_model(body, "served")
+
+    @given(
+        st.dictionaries(st.text(), json_values),
+        st.text(),
+        st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)),
+        st.booleans(),
+        st.sampled_from([None, 1, "\t"]),
+    )
+    def test_any_body_differs_in_nothing_else(
+        self,
+        others: dict[str, object],
+        before: str,
+        after: str,
+        ascii_only: bool,
+        indent: str | int | None,
+    ) -> None:
+        fields = {**others, "model": before, "stream": others.get("stream", False)}
+
+        def written(model: str) -> bytes:
+            text = json.dumps({**fields, "model": model}, ensure_ascii=ascii_only, indent=indent)
+            return text.encode(errors="surrogatepass")
+
+        assert with_model(written(before), after) == written(after)

@@ -1,0 +1,144 @@
+"""The models that clients name: aliases of the settings, endpoints, and inference components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from proxy.catalog import Catalog
+from proxy.config import ModelConfig
+from proxy.control_plane import Deployment, InferenceComponent
+
+# While it is updated or rolled back, an endpoint serves on.
+_SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a call goes.
+
+    ``model`` is what the container's body is to name; None leaves the body as the client sent it.
+    """
+
+    endpoint: str
+    component: str = ""
+    variant: str = ""
+    model: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the deployment."""
+        return f"{self.endpoint}/{self.component}" if self.component else self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model, as it is listed. ``status`` is SageMaker's own; None where nothing is known."""
+
+    name: str
+    kind: str  # "alias", "endpoint" or "inference_component"
+    endpoint: str
+    status: str | None = None
+    created: datetime | None = None
+    instance_type: str | None = None
+
+
+class Models:
+    """Every model, and where a call to it goes."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        aliases: Mapping[str, ModelConfig],
+        include: Sequence[str] = ("*",),
+        exclude: Sequence[str] = (),
+    ) -> None:
+        """``include`` and ``exclude`` are patterns of deployments; an alias is always there."""
+        self._catalog = catalog
+        self._aliases = aliases
+        self._include = include
+        self._exclude = exclude
+
+    def offers(self, deployment: str) -> bool:
+        """Whether the patterns let clients name a deployment themselves."""
+        return any(fnmatchcase(deployment, pattern) for pattern in self._include) and not any(
+            fnmatchcase(deployment, pattern) for pattern in self._exclude
+        )
+
+    async def all(self) -> list[Model]:
+        """Every model, by name, in service or not. Raises ``Unavailable``."""
+        deployments = {item.name: item for item in await self._catalog.deployments()}
+        models = [
+            self._deployed(item)
+            for item in deployments.values()
+            if item.name not in self._aliases and self.offers(item.name)
+        ]
+        models += [
+            self._aliased(name, deployments.get(_target(alias).name))
+            for name, alias in self._aliases.items()
+        ]
+        return sorted(models, key=lambda model: model.name)
+
+    async def find(self, name: str) -> Model | None:
+        """The model ``name``. Raises ``Unavailable``."""
+        if alias := self._aliases.get(name):
+            return self._aliased(name, await self._catalog.find(_target(alias).name))
+        deployment = await self._catalog.find(name) if self.offers(name) else None
+        return self._deployed(deployment) if deployment else None
+
+    async def targets(self, name: str) -> list[Target]:
+        """Where a call to the model ``name`` goes, the best first; empty if there is no such model.
+
+        An alias has its fallbacks after it, and those that serve come before those that do not.
+        """
+        if alias := self._aliases.get(name):
+            targets = [_target(alias), *map(self._fallback, alias.fallbacks)]
+            return sorted(targets, key=lambda target: not self._may_serve(target))
+        if self.offers(name) and await self._catalog.exists(name):
+            return [_target_of_deployment(name)]
+        return []
+
+    def _may_serve(self, target: Target) -> bool:
+        status = self._catalog.status(target.name)
+        return status in _SERVING or (status is None and not self._catalog.loaded)
+
+    def _fallback(self, name: str) -> Target:
+        alias = self._aliases.get(name)
+        return _target(alias) if alias else _target_of_deployment(name, "")
+
+    def _deployed(self, deployment: Deployment) -> Model:
+        kind = "endpoint"
+        endpoint = deployment.name
+        if isinstance(deployment, InferenceComponent):
+            kind, endpoint = "inference_component", deployment.endpoint
+        return self._model(deployment.name, kind, endpoint, deployment)
+
+    def _aliased(self, name: str, deployment: Deployment | None) -> Model:
+        return self._model(name, "alias", self._aliases[name].endpoint, deployment)
+
+    def _model(self, name: str, kind: str, endpoint: str, deployment: Deployment | None) -> Model:
+        if deployment is None:
+            return Model(name, kind, endpoint)
+        # An inference component runs on its endpoint's instances.
+        instance_type = (
+            self._catalog.description(deployment.name).instance_type
+            or self._catalog.description(endpoint).instance_type
+        )
+        return Model(name, kind, endpoint, deployment.status, deployment.created, instance_type)
+
+
+def _target(alias: ModelConfig) -> Target:
+    return Target(
+        alias.endpoint, alias.inference_component, alias.target_variant, alias.served_model
+    )
+
+
+def _target_of_deployment(name: str, model: str | None = None) -> Target:
+    """A container refuses a name that it does not serve, and takes none for its own.
+
+    An endpoint's own name is left to the client: its container may serve that very name.
+    """
+    endpoint, _, component = name.partition("/")
+    return Target(endpoint, component, model="" if component else model)

@@ -1,0 +1,114 @@
+"""What clients may name, what it tells of itself, and where a call to it goes."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from proxy.catalog import Catalog
+from proxy.config import ModelConfig
+from proxy.control_plane import Deployment, Description, Endpoint, InferenceComponent
+from proxy.models import Model, Models, Target
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LLAMA = ModelConfig(endpoint="blue", served_model="meta/llama", fallbacks=("green", "shared/b"))
+
+
+class Known:
+    """A catalogue that knows what it is told."""
+
+    loaded = True
+
+    def __init__(self, *deployments: Deployment) -> None:
+        self._known = {deployment.name: deployment for deployment in deployments}
+
+    async def deployments(self) -> list[Deployment]:
+        return list(self._known.values())
+
+    async def find(self, name: str) -> Deployment | None:
+        return self._known.get(name)
+
+    async def exists(self, name: str) -> bool:
+        return name in self._known
+
+    def status(self, name: str) -> str | None:
+        known = self._known.get(name)
+        return known.status if known else None
+
+    def description(self, name: str) -> Description:
+        return Description("ml.g5.xlarge" if "/" not in name else None)
+
+
+def endpoint(name: str, status: str = "InService") -> Endpoint:
+    return Endpoint(name, status, NOW, NOW)
+
+
+SHARED = (endpoint("shared"), InferenceComponent("b", "shared", "InService", NOW, NOW))
+
+
+def models(
+    *deployments: Deployment, aliases: Mapping[str, ModelConfig] = {}, **patterns: tuple[str, ...]
+) -> Models:
+    return Models(cast(Catalog, Known(*deployments)), aliases, **patterns)
+
+
+async def names(models: Models) -> list[str]:
+    return [model.name for model in await models.all()]
+
+
+async def test_all_is_aliases_endpoints_and_components_by_name() -> None:
+    known = models(*SHARED, aliases={"llama": ModelConfig(endpoint="shared")})
+    assert await known.all() == [
+        Model("llama", "alias", "shared", "InService", NOW, "ml.g5.xlarge"),
+        Model("shared", "endpoint", "shared", "InService", NOW, "ml.g5.xlarge"),
+        Model("shared/b", "inference_component", "shared", "InService", NOW, "ml.g5.xlarge"),
+    ]
+
+
+async def test_an_alias_whose_endpoint_is_not_there_is_listed_without_a_status() -> None:
+    known = models(aliases={"llama": LLAMA})
+    assert await known.find("llama") == Model("llama", "alias", "blue")
+
+
+async def test_an_alias_hides_an_endpoint_of_its_name() -> None:
+    known = models(endpoint("llama"), endpoint("blue"), aliases={"llama": LLAMA})
+    assert await names(known) == ["blue", "llama"]
+    assert (await known.targets("llama"))[0].endpoint == "blue"
+
+
+async def test_patterns_choose_deployments_and_leave_aliases_alone() -> None:
+    known = models(
+        *SHARED,
+        endpoint("payroll"),
+        aliases={"llama": ModelConfig(endpoint="payroll")},
+        include=("shared*", "pay*"),
+        exclude=("pay*",),
+    )
+    assert await names(known) == ["llama", "shared", "shared/b"]
+    assert await known.find("payroll") is None
+    assert await known.targets("payroll") == []
+    assert await known.targets("llama") == [Target("payroll", model="")]
+
+
+async def test_a_deployment_is_its_own_target() -> None:
+    known = models(*SHARED)
+    assert await known.targets("shared") == [Target("shared")]
+    assert await known.targets("shared/b") == [Target("shared", "b", model="")]
+    assert await known.targets("shared/c") == []
+
+
+async def test_an_alias_leads_to_what_it_says_and_then_to_its_fallbacks() -> None:
+    aliases = {"llama": LLAMA, "green": ModelConfig(endpoint="green", target_variant="canary")}
+    known = models(endpoint("blue"), endpoint("green"), *SHARED, aliases=aliases)
+    assert await known.targets("llama") == [
+        Target("blue", model="meta/llama"),
+        Target("green", variant="canary", model=""),
+        Target("shared", "b", model=""),
+    ]
+
+
+async def test_what_does_not_serve_comes_last() -> None:
+    known = models(
+        endpoint("blue", "Creating"), endpoint("green", "Updating"), aliases={"llama": LLAMA}
+    )
+    targets = await known.targets("llama")
+    assert [target.name for target in targets] == ["green", "blue", "shared/b"]
