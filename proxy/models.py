@@ -62,9 +62,13 @@ class Models:
         self._exclude = exclude
 
     def offers(self, deployment: str) -> bool:
-        """Whether the patterns let clients name a deployment themselves."""
+        """Whether the patterns let clients name a deployment themselves.
+
+        Where an endpoint is excluded, so are its inference components.
+        """
+        names = {deployment, deployment.partition("/")[0]}
         return any(fnmatchcase(deployment, pattern) for pattern in self._include) and not any(
-            fnmatchcase(deployment, pattern) for pattern in self._exclude
+            fnmatchcase(name, pattern) for name in names for pattern in self._exclude
         )
 
     async def all(self) -> list[Model]:

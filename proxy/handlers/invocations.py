@@ -39,8 +39,8 @@ class NativeHandler(RelayHandler):
 
     def check_native_access(self, endpoint: str, deployment: str) -> None:
         """Raise ``ModelNotFound`` unless the key is for the endpoint or its component."""
-        models = self.services.models
-        if not any(self.may_call(name) and models.offers(name) for name in {endpoint, deployment}):
+        may_call = self.may_call(endpoint) or self.may_call(deployment)
+        if not (may_call and self.services.models.offers(deployment)):
             raise ModelNotFound(deployment)
 
     def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:

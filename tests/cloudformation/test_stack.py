@@ -124,6 +124,18 @@ def test_it_deletes_the_stack(story: Story) -> None:
     assert story.stacks["deletion"] == {}
 
 
+def test_a_key_that_was_rotated_is_not_overwritten_by_an_old_one(fresh: Cloud, play: Stack) -> None:
+    make(fresh, ApiKey=KEY)
+    play.key_file.parent.mkdir(exist_ok=True)
+    play.key_file.write_text(ROTATED)
+    refused = play({"api_key": KEY}, ok=False)
+    assert "has another key than api_key" in refused.message
+    assert play.key_file.read_text() == ROTATED
+    assert ROTATED.strip() not in refused.output
+    play({"api_key": KEY, "api_keys_replace": True})
+    assert play.key_file.read_text() == f"{KEY}\n"
+
+
 # The image
 
 

@@ -93,9 +93,16 @@ def test_what_is_excluded_is_as_what_does_not_exist(client: openai.OpenAI, name:
         client.chat.completions.create(model=name, messages=HELLO)
 
 
-def test_nor_is_it_found_by_sagemakers_own_paths(proxy: RunningProxy) -> None:
+@pytest.mark.parametrize(
+    ("endpoint", "component"), [("demo-echo", None), ("demo-echo", "any"), ("shared", "large")]
+)
+def test_nor_is_it_found_by_sagemakers_own_paths(
+    proxy: RunningProxy, endpoint: str, component: str | None
+) -> None:
+    headers = {"X-Amzn-SageMaker-Inference-Component": component}
     with proxy.session() as session:
-        answer = session.post(f"{proxy.url}/endpoints/demo-echo/invocations", data=b"hello")
+        url = f"{proxy.url}/endpoints/{endpoint}/invocations"
+        answer = session.post(url, data=b"hello", headers=headers)
     assert (answer.status_code, answer.headers["x-amzn-errortype"]) == (404, "ValidationError")
 
 

@@ -89,6 +89,12 @@ async def test_patterns_choose_deployments_and_leave_aliases_alone() -> None:
     assert await known.targets("llama") == [Target("payroll", model="")]
 
 
+async def test_where_an_endpoint_is_excluded_so_are_its_components() -> None:
+    known = models(*SHARED, exclude=("shared",))
+    assert await names(known) == []
+    assert not known.offers("shared/b")
+
+
 async def test_a_deployment_is_its_own_target() -> None:
     known = models(*SHARED)
     assert await known.targets("shared") == [Target("shared")]

@@ -113,10 +113,24 @@ class TestWithModel:
         assert with_model(b'{"mod\\u0065l": "a"}', "") == b'{"mod\\u0065l": ""}'
 
     @pytest.mark.parametrize(
-        "body", [b'{"model": "a", "model": "bc"}', b'{"n": [1], "n": 1, "model": "a"}']
+        "body",
+        [
+            b'{"model": "a", "model": "bc"}',
+            b'{"n": [1], "n": 1, "model": "a"}',
+            b'{"n": 12, "n": 1, "model": "a"}',
+        ],
     )
     def test_a_key_that_is_there_twice_is_refused(self, body: bytes) -> None:
         with pytest.raises(InvalidRequest, match="is there twice"):
+            with_model(body, "served")
+
+    def test_a_key_that_is_no_utf8_is_refused(self) -> None:
+        with pytest.raises(InvalidRequest, match="not valid JSON"):
+            with_model(b'{"model": "a", "\xff": 1}', "served")
+
+    def test_very_many_fields_are_refused(self) -> None:
+        body = json.dumps({"model": "a", **{str(n): n for n in range(10_000)}}).encode()
+        with pytest.raises(InvalidRequest, match="more than 10000 fields"):
             with_model(body, "served")
 
     @given(
