@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import stat
 import sys
+import threading
 import time
+from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO
 
 _access = logging.getLogger("proxy.access")
+
+# Of lines that the journal does not take yet. What is more is lost, and counted.
+_MOST_WAITING_BYTES = 4 << 20
+
+# What the end of the process waits for them.
+_FLUSH_SECONDS = 2.0
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,9 +42,91 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class JournalHandler(logging.Handler):
+    """Writes lines to a socket, as systemd gives for standard error, and never waits for it.
+
+    The journal may stop reading for seconds, while it writes to a slow disk, and requests go on.
+    """
+
+    def __init__(self, journal: socket.socket) -> None:
+        """``journal`` is a blocking stream socket."""
+        super().__init__()
+        self._journal = journal
+        self._guard = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._lost = 0
+        self._sender: threading.Thread | None = None  # while lines wait
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send a record, or have it wait its turn."""
+        try:
+            line = self.format(record).encode() + b"\n"
+        except Exception:
+            self.handleError(record)
+            return
+        with self._guard:
+            if self._sender is not None:
+                if self._waiting_bytes + len(line) > _MOST_WAITING_BYTES:
+                    self._lost += 1
+                else:
+                    self._wait(line)
+                return
+            try:
+                line = line[self._journal.send(line, socket.MSG_DONTWAIT) :]
+            except BlockingIOError:
+                pass
+            except OSError:  # the journal is gone, and there is nobody else to tell
+                return
+            if line:
+                self._wait(line)
+                self._sender = threading.Thread(target=self._send_waiting, daemon=True)
+                self._sender.start()
+
+    def flush(self) -> None:
+        """Give the lines that wait a moment to go."""
+        sender = self._sender
+        if sender is not None:
+            sender.join(_FLUSH_SECONDS)
+
+    def _wait(self, line: bytes) -> None:
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
+
+    def _send_waiting(self) -> None:
+        while True:
+            with self._guard:
+                if not self._waiting and self._lost:
+                    self._wait(self._line_about_lost())
+                if not self._waiting:
+                    self._sender = None
+                    return
+                line = self._waiting.popleft()
+                self._waiting_bytes -= len(line)
+            with suppress(OSError):
+                self._journal.sendall(line)
+
+    def _line_about_lost(self) -> bytes:
+        record = logging.makeLogRecord(
+            {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": "the journal was too slow: lines are missing before this one",
+                "fields": {"lines": self._lost},
+            }
+        )
+        self._lost = 0
+        return self.format(record).encode() + b"\n"
+
+
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send every logger's records to ``stream`` (standard error) as JSON lines."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler: logging.Handler
+    if stream is None and stat.S_ISSOCK(os.fstat(sys.stderr.fileno()).st_mode):
+        handler = JournalHandler(socket.socket(fileno=os.dup(sys.stderr.fileno())))
+    else:
+        handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -76,9 +76,15 @@ class BoundedHTTPServer(HTTPServer):
         super().on_close(server_conn)
 
     def let_go(self, idle_seconds: float) -> None:
-        """From now on, answer one more request on each connection, if it comes in time."""
+        """From now on, answer one more request on each connection, if it comes in time.
+
+        The time begins with the end of the answer before. Where that was before now, it has begun
+        already, and is longer: those connections are ``state.idle_connections``.
+        """
         self.conn_params.no_keep_alive = True
         self.conn_params.header_timeout = idle_seconds
+        streams = {each.stream for each in self._connections}
+        self._state.idle_connections = streams - self._state.busy
 
     async def wait_empty(self, seconds: float) -> None:
         """Return when no connection is open, or the time is over."""
@@ -86,9 +92,11 @@ class BoundedHTTPServer(HTTPServer):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
 
-    async def close_connections(self, other_than: Container[object] = ()) -> None:
-        """Close them all, or all but some, and wait for their end."""
-        closing = [each.close() for each in self._connections if each.stream not in other_than]
+    async def close_connections(self, some: Container[object] | None = None) -> None:
+        """Close them all, or some of them, and wait for their end."""
+        closing = [
+            each.close() for each in self._connections if some is None or each.stream in some
+        ]
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*closing), _CLOSE_SECONDS)
 
@@ -204,7 +212,7 @@ class Worker:
             await server.wait_empty(linger)
         else:
             await state.wait_idle(linger)
-        await server.close_connections(other_than=state.busy)
+        await server.close_connections(state.idle_connections)
         while await _all_answered(state, began, seconds) and replaced:
             await server.wait_empty(linger)
             if not state.open_requests:

@@ -27,6 +27,8 @@ class WorkerState:
     requests: int = 0  # since the start
     newest_began: float = 0.0  # the loop's time
     busy: set[BaseIOStream] = field(default_factory=set)  # connections with an open request
+    # When a drain began, these were idle, and have been since.
+    idle_connections: set[BaseIOStream] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
@@ -34,6 +36,7 @@ class WorkerState:
     def request_began(self, stream: BaseIOStream) -> None:
         """Count a request in."""
         self.busy.add(stream)
+        self.idle_connections.discard(stream)
         self.newest_began = asyncio.get_running_loop().time()
         self.open_requests += 1
         self.requests += 1

@@ -230,6 +230,34 @@ class TestReload:
                 assert client.is_closed()
             assert proxy.wait_for_log(says("stopped"))["requests_cut"] == 0
 
+    def test_a_connection_that_was_busy_until_a_moment_ago_is_not_idle(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        linger = 3
+        body = json.dumps(CHAT)
+        with RunningProxy(
+            tmp_path, emulator.environment(), QUICK + f"[server]\ndrain_seconds = {linger}\n"
+        ) as proxy:
+            with RawClient(proxy) as client:
+                client.send(
+                    f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n{body}"
+                )
+                client.read_head()
+                proxy.process.send_signal(signal.SIGHUP)
+                proxy.wait_for_log(says("draining"))
+                began = time.monotonic()
+                while client.read_chunk():
+                    pass
+                answered = time.monotonic()
+                assert began < answered < began + linger
+                # All that was idle has been closed when this comes.
+                wait_until(lambda: time.monotonic() > began + linger + 0.3)
+                assert time.monotonic() < answered + linger - 0.3
+                answer = client.request("GET", "/healthz", {})
+                assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert proxy.wait_for_log(says("stopped"))["requests_cut"] == 0
+
     def test_new_settings_and_a_new_certificate_are_in_effect(self, pair: RunningProxy) -> None:
         config = pair.directory / "config.toml"
         config.write_text(QUICK + "[server]\nmax_body_bytes = 10\n")

@@ -175,6 +175,8 @@ class TestRollBack:
             health.read_text().replace("services.state.draining,", "not services.state.draining,")
         )
         keys = [{"name": "alice", "key": str(uuid.uuid4())}]
+        # So that the run makes a new pair, of which the old private key must not become half.
+        calm.host.run("rm /etc/sagemaker-proxy/certificate.pem")
         outcome = calm.play(ok=False, proxy_source=str(source), proxy_port=8443, api_keys_list=keys)
         assert "The service is not ready: the server is shutting down" in outcome.output
         assert calm.release() == release

@@ -62,6 +62,13 @@ class TestPlays:
         assert service.models()
 
 
+    def test_a_failure_of_the_first_step_tells_what_is_left(self, service: Service) -> None:
+        outcome = service.play(ok=False, python_version="3.0")
+        assert "python3.0" in outcome.output
+        left = f"Everything is as it was before, with release {service.release()}."
+        assert left in outcome.output
+
+
 class TestHost:
     def test_the_interpreter_is_beside_the_systems_own(self, service: Service) -> None:
         seen = service.testinfra()

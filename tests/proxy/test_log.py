@@ -4,6 +4,9 @@ import io
 import json
 import logging
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +65,77 @@ def test_libraries_that_quote_headers_are_kept_quiet(stream: io.StringIO) -> Non
     assert entries(stream) == []
     logging.getLogger("tornado.general").warning("trouble")
     assert len(entries(stream)) == 1
+
+
+class TestJournal:
+    """A socket that is read late, or never."""
+
+    @pytest.fixture
+    def journal(self) -> Iterator[socket.socket]:
+        """The reader's end of what the log is written to."""
+        ours, theirs = socket.socketpair()
+        self.handler = log.JournalHandler(theirs)
+        self.handler.setFormatter(log.JsonFormatter())
+        with ours, theirs:
+            yield ours
+
+    def emit(self, number: int, padding: str = "") -> None:
+        self.handler.emit(logging.makeLogRecord({"msg": padding, "fields": {"number": number}}))
+
+    def read(self, journal: socket.socket, last: int) -> list[dict[str, object]]:
+        """All lines up to the one with a number."""
+        found = []
+        with journal.makefile() as lines:
+            for line in lines:
+                found.append(json.loads(line))
+                if found[-1].get("number") == last:
+                    break
+        return found
+
+    def test_lines_that_it_does_not_take_yet_wait_and_keep_their_order(
+        self, journal: socket.socket
+    ) -> None:
+        for number in range(2000):
+            self.emit(number, "x" * 1000)  # ten times what the socket holds
+        assert [line["number"] for line in self.read(journal, 1999)] == list(range(2000))
+        self.handler.flush()
+        self.emit(2000)
+        assert self.read(journal, 2000)
+
+    def test_a_line_longer_than_the_socket_holds_arrives_whole(
+        self, journal: socket.socket
+    ) -> None:
+        self.emit(1, "x" * 1_000_000)
+        (line,) = self.read(journal, 1)
+        assert line["message"] == "x" * 1_000_000
+
+    def test_what_is_too_much_is_counted(
+        self, journal: socket.socket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(log, "_MOST_WAITING_BYTES", 10_000)
+        for number in range(2000):
+            self.emit(number, "x" * 1000)
+        lines = []
+        with journal.makefile() as file:
+            for each in file:
+                lines.append(json.loads(each))
+                if "lines" in lines[-1]:
+                    break
+        numbers = [line["number"] for line in lines[:-1]]
+        assert numbers == sorted(numbers)
+        assert lines[-1]["lines"] == 2000 - len(numbers)
+        assert lines[-1]["level"] == "warning"
+
+    def test_one_that_is_gone_disturbs_nobody(self, journal: socket.socket) -> None:
+        for number in range(2000):
+            self.emit(number, "x" * 1000)
+        journal.close()
+        self.handler.flush()
+        self.emit(1)
+
+    def test_it_is_taken_where_standard_error_is_a_socket(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            script = "from proxy import log; import logging; log.configure(); logging.error('here')"
+            subprocess.run([sys.executable, "-c", script], stderr=theirs.fileno(), check=True)
+            assert json.loads(ours.recv(10_000))["message"] == "here"

@@ -4,9 +4,10 @@ import os
 import platform
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from tests.testhost import cgroup, commands
+from tests.testhost import cgroup, commands, locks
 
 # A program or a file that tells whether a Debian package is there.
 _TOOLS = {
@@ -38,23 +39,31 @@ def why_not() -> str | None:
     if allowed.returncode:
         return f"test hosts need namespaces: {allowed.stderr.decode().strip()}"
     missing = _missing()
-    if missing and not _are_installable(missing):
+    with _alone():
+        installable = not missing or _are_installable(missing)
+    if not installable:
         return f"test hosts need {' '.join(missing)}, which apt-get does not find"
     return None
 
 
 def install_tools() -> None:
     """Install what is missing, if anything is."""
-    missing = _missing()
-    if not missing:
-        return
-    install = ["install", "--yes", "--no-install-recommends", *missing]
-    try:
-        _apt_get(*install)
-    except commands.Failed:
-        # Package lists that are old name packages that are gone.
-        _apt_get("update")
-        _apt_get(*install)
+    with _alone():
+        missing = _missing()
+        if not missing:
+            return
+        install = ["install", "--yes", "--no-install-recommends", *missing]
+        try:
+            _apt_get(*install)
+        except commands.Failed:
+            # Package lists that are old name packages that are gone.
+            _apt_get("update")
+            _apt_get(*install)
+
+
+def _alone() -> AbstractContextManager[None]:
+    """One process at a time: several workers of pytest may come to this at once."""
+    return locks.exclusively(Path(__file__).parent)
 
 
 def _missing() -> list[str]:
@@ -80,7 +89,9 @@ def _are_installable(packages: list[str]) -> bool:
 
 
 def _apt_get(*arguments: str) -> None:
-    commands.run(["apt-get", "--quiet", *arguments], environment=_ENVIRONMENT)
+    # The machine may be busy with updates of its own.
+    patient = ["--quiet", "--option", "DPkg::Lock::Timeout=300"]
+    commands.run(["apt-get", *patient, *arguments], environment=_ENVIRONMENT)
 
 
 def _is_debian() -> bool:
