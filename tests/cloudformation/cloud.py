@@ -14,6 +14,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Event, Stack
 from moto.core.base_backend import BackendDict
 from moto.core.model_instances import reset_model_data
+from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import Instance
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.ssm.models import ssm_backends
@@ -131,6 +132,18 @@ class Cloud:
     def has_its_hosts_at(self, address: str) -> Any:
         """As a context: every instance has this address for its name, which leads nowhere else."""
         return patch.object(Instance, "public_dns_name", property(lambda instance: address))
+
+    def instance(self) -> dict[str, Any]:
+        """The stack's instance as EC2 describes it now."""
+        found = self.client("ec2").describe_instances(
+            InstanceIds=[self.stack()["Outputs"]["InstanceId"]]
+        )
+        instance: dict[str, Any] = found["Reservations"][0]["Instances"][0]
+        return instance
+
+    def forget_instances(self) -> None:
+        """An hour after an instance was terminated, EC2 knows nothing of it."""
+        ec2_backends[ACCOUNT][REGION].reservations.clear()
 
     def publish_image(self, architecture: str, image: str) -> None:
         """AWS publishes a newer image of Amazon Linux 2023."""

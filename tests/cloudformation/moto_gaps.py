@@ -1,4 +1,4 @@
-"""What CloudFormation does and moto does not: secrets, public addresses, change sets, updates."""
+"""What AWS does and moto does not: secrets in a stack, public addresses, change sets, updates."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -89,6 +89,7 @@ def filled() -> Iterator[None]:
     with ExitStack() as patches:
         for owner, name, replacement in (
             (Instance, "create_from_cloudformation_json", classmethod(_run_instance)),
+            (Instance, "public_dns_name", property(_public_dns_name)),
             (Stack, "parameter_list", property(_parameter_list)),
             (Stack, "has_parameters", _has_parameters),
             (ChangeSet, "diff", _diff),
@@ -103,6 +104,7 @@ def filled() -> Iterator[None]:
 
 
 _run_plainly = Instance.__dict__["create_from_cloudformation_json"].__func__
+_public_name = Instance.__dict__["public_dns_name"].fget
 _create_set = CloudFormationResponse.create_change_set
 
 
@@ -113,6 +115,12 @@ def _run_instance(cls: Any, *args: Any, **kwargs: Any) -> Instance:
     interface.public_ip_auto_assign = interface.subnet.map_public_ip_on_launch
     interface.check_auto_public_ip()
     return instance
+
+
+def _public_dns_name(self: Instance) -> str:
+    """A VPC without DNS hostnames gives its instances none."""
+    has_names = self.ec2_backend.get_vpc(self.vpc_id).enable_dns_hostnames
+    return (has_names and _public_name(self)) or ""
 
 
 def _revoke(self: SecurityGroupIngress, account: str, region: str) -> None:
@@ -191,7 +199,7 @@ def _image_now(known: ResourceMap, name: str, path: str) -> str:
 
 
 def _update(self: ResourceMap, template: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """Update what moto can update, and make the rest anew, but for an instance that stays."""
+    """Update what moto can update, restart an instance that stays, and make the rest anew."""
     changes = _changes(self, template, parameters)
     old = self._resource_json_map
     self._template, self._resource_json_map = template, template["Resources"]
@@ -205,6 +213,7 @@ def _update(self: ResourceMap, template: dict[str, Any], parameters: dict[str, A
             "False",
             "Conditional",
         ):
+            _resize(self[name], template["Resources"][name], self)
             continue
         if change.action == "Modify" and parsing.parse_and_update_resource(
             name, template["Resources"][name], self, self._account_id, self._region_name
@@ -214,3 +223,12 @@ def _update(self: ResourceMap, template: dict[str, Any], parameters: dict[str, A
             self._delete_resource(self._parsed_resources.pop(name), old[name])
         if change.action != "Remove":
             _ = self[name]
+
+
+def _resize(instance: Any, resource: dict[str, Any], known: ResourceMap) -> None:
+    """Another size is given to an instance that is stopped, which costs it its address."""
+    size = parsing.clean_json(resource["Properties"]["InstanceType"], known)
+    if size != instance.instance_type:
+        instance.stop()
+        instance.instance_type = size
+        instance.start()
