@@ -21,7 +21,32 @@ LAYERS = (
     ),
     ("proxy.config", "proxy.keys", "proxy.log", "proxy.certificates"),
     ("proxy.key_file",),
-    ("proxy.credentials", "proxy.refusals", "proxy.dialects", "proxy.dialects.openai"),
+    ("proxy.credentials", "proxy.refusals", "proxy.dialects"),
+    (
+        "proxy.dialects.base",
+        "proxy.dialects.detection",
+        "proxy.dialects.failures",
+        "proxy.dialects.fields",
+        "proxy.dialects.lines",
+        "proxy.dialects.rewriting",
+        "proxy.dialects.stops",
+        "proxy.dialects.chat_templates",
+    ),
+    (
+        "proxy.dialects.assemble",
+        "proxy.dialects.openai",
+        "proxy.dialects.raw",
+        "proxy.dialects.shapes",
+        "proxy.dialects.text",
+    ),
+    ("proxy.dialects.generation", "proxy.dialects.vectors"),
+    (
+        "proxy.dialects.huggingface",
+        "proxy.dialects.lmi",
+        "proxy.dialects.tei",
+        "proxy.dialects.tgi",
+    ),
+    ("proxy.dialects.table",),
     ("proxy.control_plane", "proxy.sagemaker"),
     ("proxy.catalog",),
     ("proxy.models",),
@@ -52,7 +77,7 @@ LAYERS = (
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
 # These speak neither HTTP nor AWS: no Tornado, no client, no SDK.
-PURE = LAYERS[1]
+PURE = (*LAYERS[1], *(module for module in LEVEL if module.startswith("proxy.dialects")))
 FORBIDDEN_IN_PURE = {"tornado", "aiohttp", "boto3", "botocore", "uvloop", "asyncio"}
 
 

@@ -11,16 +11,20 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.errors import InvalidRequest
+from proxy.dialects.base import Operation, Rendered, Settings, Stream, Usage, Whole
+from proxy.dialects.failures import find_failure
+from proxy.dialects.rewriting import with_values
+from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
+from proxy.sse import EventSplitter, EventTooLarge
 
 # "usage" as a key: a quote inside a JSON string would be escaped.
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
 
+# An event whose data is an error. Inside a string the quotes would be escaped.
+_ERROR = re.compile(rb'^data: ?(\{"(?:error":|object": ?"error").*)$', re.MULTILINE)
+
 # Of a long answer this much of the end is kept to look for the usage in.
 USAGE_TAIL_BYTES = 16 * 1024
-
-# OpenAI's requests have a few dozen. Each costs microseconds, in which nobody else is served.
-_MOST_FIELDS = 10_000
 
 
 class _Request(msgspec.Struct):
@@ -28,11 +32,6 @@ class _Request(msgspec.Struct):
     stream: object = None
 
 
-_SPACE = re.compile(rb"[ \t\r\n]*+")
-_COLON = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+")
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-
-_values_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _request_decoder = msgspec.json.Decoder(_Request)
 _json = json.JSONDecoder()
 
@@ -43,14 +42,6 @@ class Routing:
 
     model: str
     stream: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Token counts as the container reported them; None where it did not."""
-
-    prompt_tokens: int | None
-    completion_tokens: int | None
 
 
 def read_routing(body: bytes) -> Routing:
@@ -76,42 +67,9 @@ def read_routing(body: bytes) -> Routing:
 def with_model(body: bytes, model: str) -> bytes:
     """``body`` with ``model`` for its model, and every other byte as it was.
 
-    ``body`` is a JSON object that ``read_routing`` has read. Raises ``InvalidRequest`` if a key is
-    in it twice, for then what it means depends on who reads it, if one is no UTF-8, or if there are
-    very many.
+    Raises ``InvalidRequest`` as ``with_values`` does.
     """
-    try:
-        values = _values_decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
-        raise InvalidRequest(f"the request body is not valid JSON: {exc}") from exc
-    if len(values) > _MOST_FIELDS:
-        raise InvalidRequest(f"the request body has more than {_MOST_FIELDS} fields")
-    pieces: list[bytes] = []
-    kept = 0
-    position = _after(_SPACE, body, 0) + 1  # behind the brace
-    for _ in range(len(body)):
-        position = _after(_SPACE, body, position)
-        key_end = _after(_STRING, body, position)
-        key = json.loads(body[position:key_end])
-        value = memoryview(values[key])
-        position = _after(_COLON, body, key_end)
-        end = position + len(value)
-        if body[position:end] != value:
-            raise InvalidRequest(f"the field {key[:100]!r} is there twice", param=key[:100])
-        if key == "model":
-            pieces += [body[kept:position], json.dumps(model).encode()]
-            kept = end
-        position = _after(_SPACE, body, end) + 1
-        if body[position - 1 : position] == b"}":
-            break
-        if body[position - 1 : position] != b",":  # a number of which only the start was equal
-            raise InvalidRequest(f"the field {key[:100]!r} is there twice", param=key[:100])
-    return b"".join([*pieces, body[kept:]])
-
-
-def _after(pattern: re.Pattern[bytes], body: bytes, position: int) -> int:
-    match = pattern.match(body, position)
-    return match.end() if match else position
+    return with_values(body, {"model": json.dumps(model).encode()})
 
 
 def read_usage(data: bytes) -> Usage | None:
@@ -123,8 +81,71 @@ def read_usage(data: bytes) -> Usage | None:
         usage, _ = _json.raw_decode(data[starts[-1] :].decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
-    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return Usage(
-        prompt if isinstance(prompt, int) else None,
-        completion if isinstance(completion, int) else None,
-    )
+    return Usage.read(usage)
+
+
+def render(body: bytes, operation: Operation, *, model: str, settings: Settings) -> Rendered:
+    """The client's bytes, but for the model's name where the container has its own.
+
+    Raises ``InvalidRequest`` as ``with_model`` does.
+    """
+    stream = operation in _STREAMED and read_stream(body)
+    if settings.served_model is not None:
+        body = with_model(body, settings.served_model)
+    return Rendered([body], OpenAIStream() if stream else OpenAIWhole())
+
+
+_STREAMED = (Operation.CHAT, Operation.COMPLETIONS)
+
+
+def read_stream(body: bytes) -> bool:
+    """Whether a body that ``read_routing`` has read asks for a stream."""
+    return bool(_request_decoder.decode(body).stream)
+
+
+class OpenAIWhole(Whole):
+    """The container's answer is the client's."""
+
+    through = True
+
+    def read(self, bodies: list[bytes]) -> bytes:
+        """The answer itself."""
+        (body,) = bodies
+        self.usage = read_usage(body[-USAGE_TAIL_BYTES:])
+        return body
+
+
+class OpenAIStream(Stream):
+    """Whole events, bytes as they came, up to the first that is an error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._splitter = EventSplitter()
+
+    def _receive(self, payload: bytes) -> None:
+        try:
+            events = self._splitter.feed(payload)
+        except EventTooLarge as exc:
+            message = "the model's stream has no events"
+            raise UpstreamFailed(message, log_message=str(exc)) from exc
+        self._pass_on(events)
+
+    def _finish(self) -> None:
+        self._pass_on(self._splitter.flush())
+
+    def _pass_on(self, events: bytes) -> None:
+        if b'"usage"' in events and (usage := read_usage(events)):
+            self.usage = usage
+        if b'"error"' in events and (found := _ERROR.search(events)):
+            self._send(events[: found.start()])
+            raise _stream_error(found[1])
+        if events:
+            self._send(events)
+
+
+def _stream_error(data: bytes) -> ProxyError:
+    try:
+        said = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = None
+    return find_failure(said) or UpstreamFailed("the model failed")

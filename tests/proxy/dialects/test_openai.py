@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.dialects.openai import Routing, Usage, read_routing, read_usage, with_model
-from proxy.errors import InvalidRequest
+from proxy import sse
+from proxy.dialects.base import Operation, Settings, Stream, Usage, Whole
+from proxy.dialects.openai import (
+    OpenAIStream,
+    Routing,
+    read_routing,
+    read_usage,
+    render,
+    with_model,
+)
+from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
+from tests.proxy.dialects.asking import pieces, places, read_stream
 
 json_values = st.recursive(
     st.none()
@@ -155,3 +165,78 @@ class TestWithModel:
             return text.encode(errors="surrogatepass")
 
         assert with_model(written(before), after) == written(after)
+
+
+class TestRender:
+    BODY = b'{"model": "alias",  "stream": false, "x": 1E+2}'
+
+    @pytest.mark.parametrize("operation", Operation)
+    def test_the_body_is_the_clients(self, operation: Operation) -> None:
+        rendered = render(self.BODY, operation, model="alias", settings=Settings())
+        assert rendered.bodies == [self.BODY]
+        assert isinstance(rendered.reader, Whole)
+        assert rendered.reader.through
+
+    @pytest.mark.parametrize("served", ["served", ""])
+    def test_the_model_is_the_containers(self, served: str) -> None:
+        settings = Settings(served_model=served)
+        rendered = render(self.BODY, Operation.CHAT, model="alias", settings=settings)
+        assert rendered.bodies == [self.BODY.replace(b"alias", served.encode())]
+
+    def test_only_text_is_streamed(self) -> None:
+        body = b'{"model": "alias", "stream": true}'
+        for operation in Operation:
+            reader = render(body, operation, model="alias", settings=Settings()).reader
+            streams = operation in (Operation.CHAT, Operation.COMPLETIONS)
+            assert isinstance(reader, Stream if streams else Whole)
+
+    def test_an_answer_stays_and_its_usage_is_read(self) -> None:
+        reader = render(self.BODY, Operation.CHAT, model="alias", settings=Settings()).reader
+        assert isinstance(reader, Whole)
+        answer = b'{"usage": {"prompt_tokens": 1, "completion_tokens": 2}}'
+        assert reader.read([answer]) == answer
+        assert reader.usage == Usage(1, 2)
+
+
+class TestStream:
+    EVENTS = (
+        'data: {"choices":[{"delta":{"content":"say \\"error\\": é🦉"}}]}\r\n\r\n'
+        ': comment\n\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+        "data: [DONE]\n\n"
+    ).encode()
+
+    @given(places)
+    def test_events_pass_whole_and_untouched(self, cuts: list[int]) -> None:
+        stream = OpenAIStream()
+        sent = [stream.feed(piece) for piece in pieces(self.EVENTS, cuts)]
+        sent.append(stream.end())
+        assert b"".join(sent) == self.EVENTS
+        assert all(not part or part.endswith((b"\n\n", b"\r\n\r\n")) for part in sent)
+        assert stream.usage == Usage(1, 2)
+        assert stream.error is None
+
+    @pytest.mark.parametrize(
+        ("data", "error"),
+        [
+            (b'{"error":{"message":"gone","type":"X","code":500}}', UpstreamFailed),
+            (b'{"error": {"message": "too long", "code": 400}}', InvalidRequest),
+            (b'{"object":"error","message":"gone","error":null,"code":500}', UpstreamFailed),
+            (b'{"error": {"message": "cut off', UpstreamFailed),
+        ],
+    )
+    @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+    def test_a_failure_is_the_last_event(
+        self, data: bytes, error: type[ProxyError], end: bytes
+    ) -> None:
+        stream = OpenAIStream()
+        before = b'data: {"choices":[]}' + end
+        sent = read_stream(stream, [before + b"data: " + data + end + b"data: [DONE]" + end])
+        assert isinstance(stream.error, error)
+        rendered = json.dumps(stream.error.to_openai()).encode()
+        assert sent == before + b"data: " + rendered + b"\n\n"
+
+    def test_a_stream_without_events_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 10)
+        stream = OpenAIStream()
+        assert b"the model's stream has no events" in stream.feed(b"x" * 20)
+        assert isinstance(stream.error, UpstreamFailed)

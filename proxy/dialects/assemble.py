@@ -1,0 +1,162 @@
+"""Makes a whole chat completion of a streamed one, for answers that take longer than one call may.
+
+What is not known by name is merged by its kind: texts are joined, lists extended, objects merged,
+and of all else the last value counts.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from proxy.dialects.base import Usage
+from proxy.dialects.failures import find_failure
+from proxy.dialects.lines import DONE, PayloadSplitter
+from proxy.dialects.rewriting import read_values, with_values
+from proxy.errors import InvalidRequest, UpstreamFailed
+
+# Fields that name something come whole, and some servers repeat them.
+_WHOLE_TEXTS = frozenset({"id", "name", "object", "role", "type"})
+
+_ENDED_EARLY = "the model's stream ended before its answer did"
+
+
+def as_stream(body: bytes) -> bytes:
+    """The same request, but for a stream that tells the usage. Raises ``InvalidRequest``."""
+    options = read_values(body).get("stream_options")
+    rewritten = b'{"include_usage":true}'
+    if options is not None and bytes(options) != b"null":
+        try:
+            rewritten = with_values(bytes(options), {"include_usage": b"true"})
+        except InvalidRequest as exc:
+            message = "the field 'stream_options' must be an object"
+            raise InvalidRequest(message, param="stream_options") from exc
+    return with_values(body, {"stream": b"true", "stream_options": rewritten})
+
+
+class ChatAssembler:
+    """Collects the events of a streamed chat completion."""
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self._splitter = PayloadSplitter()
+        self._head: dict[str, object] = {}
+        self._choices: dict[int, dict[str, object]] = {}
+        self._usage: object = None
+        self._done = False
+
+    def feed(self, events: bytes) -> None:
+        """Take bytes of the stream, cut anywhere.
+
+        Raises ``UpstreamFailed`` if they hold an error, or something else than chunks.
+        """
+        for payload in self._splitter.feed(events):
+            self._take(payload)
+
+    def end(self) -> bytes:
+        """The whole answer. Raises ``UpstreamFailed`` if the stream has ended early."""
+        for payload in self._splitter.flush():
+            self._take(payload)
+        finished = [choice.get("finish_reason") is not None for choice in self._choices.values()]
+        if not self._done or not finished or not all(finished):
+            raise UpstreamFailed(_ENDED_EARLY)
+        answer = {
+            **self._head,
+            "object": "chat.completion",
+            "choices": [_whole_choice(index, choice) for index, choice in self._in_order()],
+        }
+        if self._usage is not None:
+            answer["usage"] = self._usage
+        return msgspec.json.encode(answer)
+
+    def _in_order(self) -> list[tuple[int, dict[str, object]]]:
+        return sorted(self._choices.items())
+
+    def _take(self, payload: bytes) -> None:
+        if payload == DONE:
+            self._done = True
+            return
+        try:
+            chunk = msgspec.json.decode(payload)
+        except (ValueError, RecursionError) as exc:
+            raise UpstreamFailed("the model's stream holds something that is no JSON") from exc
+        if (failure := find_failure(chunk)) is not None:
+            raise UpstreamFailed(failure.message, log_message=failure.log_message)
+        try:
+            self._merge(chunk)
+        except (LookupError, TypeError, AttributeError) as exc:
+            raise UpstreamFailed("the model's stream holds something that is no chunk") from exc
+
+    def _merge(self, chunk: dict[str, object]) -> None:
+        choices = chunk.pop("choices")
+        usage = chunk.pop("usage", None)
+        for key, value in chunk.items():
+            if value is not None or key not in self._head:
+                self._head[key] = value
+        if isinstance(usage, dict):
+            self._usage = usage
+            self.usage = Usage.read(usage)
+        if not isinstance(choices, list):
+            raise TypeError("no list of choices")
+        for choice in choices:
+            _merge_into(self._choices.setdefault(choice.pop("index", 0), {}), choice)
+
+
+class _Text(list[str]):
+    """A text in pieces, joined at the end: to join at each piece takes the square of the time."""
+
+
+class _Indexed(dict[int, dict[str, object]]):
+    """A list of objects that come in pieces, each with its index."""
+
+
+def _merge_into(whole: dict[str, object], pieces: dict[str, object]) -> None:
+    for key, value in pieces.items():
+        known = whole.get(key)
+        if value is None:
+            whole.setdefault(key, None)
+        elif isinstance(value, dict):
+            if not isinstance(known, dict):
+                known = whole[key] = {}
+            _merge_into(known, value)
+        elif isinstance(value, list):
+            whole[key] = _extended(known, value)
+        elif isinstance(value, str) and key not in _WHOLE_TEXTS and not key.endswith("_reason"):
+            if not isinstance(known, _Text):
+                known = whole[key] = _Text()
+            known.append(value)
+        elif key not in _WHOLE_TEXTS or not known:
+            whole[key] = value
+
+
+def _extended(known: object, items: list[object]) -> object:
+    if items and all(isinstance(item, dict) and type(item.get("index")) is int for item in items):
+        indexed = known if isinstance(known, _Indexed) else _Indexed()
+        for item in items:
+            pieces = dict(item)  # type: ignore[call-overload]
+            _merge_into(indexed.setdefault(pieces.pop("index"), {}), pieces)
+        return indexed
+    return [*known, *items] if isinstance(known, list) else items
+
+
+def _whole_choice(index: int, choice: dict[str, object]) -> dict[str, object]:
+    pieces = _joined({key: value for key, value in choice.items() if key != "delta"})
+    message = _joined(choice.get("delta", {}))
+    if not isinstance(pieces, dict) or not isinstance(message, dict):
+        raise UpstreamFailed("the model's stream holds something that is no chunk")
+    # A stream opens with an empty text even where only tool calls follow.
+    if not message.get("content"):
+        message["content"] = None if message.get("tool_calls") else message.get("content", "")
+    message = {**message, "role": message.get("role") or "assistant"}
+    return {"index": index, "message": message, **pieces}
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, _Text):
+        return "".join(value)
+    if isinstance(value, _Indexed):
+        return [_joined(item) for _, item in sorted(value.items())]
+    if isinstance(value, dict):
+        return {key: _joined(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_joined(item) for item in value]
+    return value

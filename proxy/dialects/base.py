@@ -1,0 +1,173 @@
+"""What every dialect has in common: operations, settings, and the readers of a container's answer.
+
+A dialect is a module with ``render``. It turns a client's body into the container's, and says how
+to read what comes back: a ``Whole`` answer or a ``Stream``.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from proxy import sse
+from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
+
+
+class Operation(StrEnum):
+    """What a client asks for, told apart by the route."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RERANK = "rerank"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator says about one model.
+
+    ``served_model`` is what the container calls it; None leaves the client's name in the body.
+    ``batch_limit`` is how many texts the container takes at once, ``dimensions`` whether it can
+    shorten vectors, ``pooling`` how to make one vector of a text out of its tokens' vectors, and
+    ``chat_template`` which one the model was trained with.
+    """
+
+    served_model: str | None = None
+    batch_limit: int = 32
+    dimensions: bool = False
+    pooling: str = "mean"
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as the container reported them; None where it did not."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+    @classmethod
+    def read(cls, counts: Mapping[str, object]) -> Usage:
+        """The counts of OpenAI's usage object."""
+        return cls(count(counts.get("prompt_tokens")), count(counts.get("completion_tokens")))
+
+
+def count(value: object) -> int | None:
+    """A number of tokens; None if it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class Whole(ABC):
+    """Reads answers that come in one piece.
+
+    Where ``through`` is true, the container's bytes are the answer and may go to the client as
+    they arrive. ``usage`` is set once ``read`` has found it.
+    """
+
+    through = False
+    usage: Usage | None = None
+
+    @abstractmethod
+    def read(self, bodies: list[bytes]) -> bytes:
+        """OpenAI's answer, out of the answers to each of the bodies sent, in order.
+
+        Raises ``UpstreamFailed`` if they are not what the container documents, and what a failure
+        in them says.
+        """
+
+
+class Stream(ABC):
+    """Reads an answer that comes in pieces, and renders server-sent events.
+
+    Once ``error`` is set, its event has been rendered and nothing follows. ``usage`` is set once
+    the container has told it.
+    """
+
+    usage: Usage | None = None
+    error: ProxyError | None = None
+
+    def __init__(self) -> None:
+        self._unsent: list[bytes] = []
+
+    def feed(self, payload: bytes) -> bytes:
+        """The events to send now, after bytes cut anywhere; empty when there is none yet."""
+        if self.error is None:
+            try:
+                self._receive(payload)
+            except ProxyError as error:
+                self._fail(error)
+        return self._take_unsent()
+
+    def end(self) -> bytes:
+        """The events still to send when the container's stream is over."""
+        if self.error is None:
+            try:
+                self._finish()
+            except ProxyError as error:
+                self._fail(error)
+        return self._take_unsent()
+
+    @abstractmethod
+    def _receive(self, payload: bytes) -> None:
+        """Read bytes and ``_send`` what they make. Raises ``ProxyError``."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Read what is left and ``_send`` the end. Raises ``ProxyError``."""
+
+    def _send(self, events: bytes) -> None:
+        self._unsent.append(events)
+
+    def _fail(self, error: ProxyError) -> None:
+        self.error = error
+        self._send(sse.event(json.dumps(error.to_openai()).encode()))
+
+    def _take_unsent(self) -> bytes:
+        events = b"".join(self._unsent)
+        self._unsent.clear()
+        return events
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The bodies to send, and the reader of what is answered.
+
+    There are several where the client asked for more at once than the container takes; for a
+    ``Stream`` there is one.
+    """
+
+    bodies: list[bytes]
+    reader: Whole | Stream
+
+
+class Dialect(Protocol):
+    """How a container speaks."""
+
+    def render(
+        self, body: bytes, operation: Operation, *, model: str, settings: Settings
+    ) -> Rendered:
+        """The container's bodies for a client's, which names ``model``.
+
+        Raises ``InvalidRequest`` for what the container can't do.
+        """
+
+
+def refuse_operation(dialect: str, operation: Operation) -> InvalidRequest:
+    """The error for an operation that the dialect doesn't have."""
+    return InvalidRequest(
+        f"this model's container speaks the dialect {dialect!r}, which has no {operation}",
+        param="model",
+    )
+
+
+def unexpected(dialect: str, what: str) -> UpstreamFailed:
+    """The error for an answer that is not as the container's documentation has it."""
+    return UpstreamFailed(
+        f"the model's answer is not one of the dialect {dialect!r}: {what}",
+        log_message=f"the container's answer is not one of the dialect {dialect!r}: {what}; "
+        "the setting 'dialect' of the model may be wrong",
+    )

@@ -1,0 +1,35 @@
+"""The errors that containers report inside an answer are found in all of their shapes."""
+
+import pytest
+
+from proxy.dialects.failures import find_failure
+from proxy.errors import InvalidRequest, ProxyError, Throttled, UpstreamFailed
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        ({"error": "too long", "error_type": "validation"}, InvalidRequest, "too long"),
+        ({"error": "too long", "error_type": "Tokenizer"}, InvalidRequest, "too long"),
+        ({"error": "busy", "error_type": "overloaded"}, Throttled, "busy"),
+        ({"error": "oom", "error_type": "generation"}, UpstreamFailed, "the model failed: oom"),
+        ({"error": "bad", "code": 424}, UpstreamFailed, "the model failed: bad"),
+        ({"error": "bad", "code": 400}, InvalidRequest, "bad"),
+        ({"code": 400, "type": "X", "message": "bad"}, InvalidRequest, "bad"),
+        ({"code": 500, "type": "X", "message": "bad"}, UpstreamFailed, "the model failed: bad"),
+        ({"error": {"message": "bad", "code": 400}}, InvalidRequest, "bad"),
+        ({"object": "error", "message": "bad", "code": 400}, InvalidRequest, "bad"),
+        ({"error": {"message": "gone", "code": 500}}, UpstreamFailed, "the model failed: gone"),
+        ({"error": {}}, UpstreamFailed, "the model failed"),
+    ],
+)
+def test_a_failure_is_found(said: object, kind: type[ProxyError], message: str) -> None:
+    found = find_failure(said)
+    assert type(found) is kind
+    assert found.message == message
+    assert message not in (found.log_message or "")
+
+
+@pytest.mark.parametrize("said", [{"generated_text": "x"}, {"error": None}, [], "error", None])
+def test_what_is_no_failure_is_none(said: object) -> None:
+    assert find_failure(said) is None
