@@ -7,6 +7,8 @@ from tornado.web import Application, RequestHandler
 from proxy.handlers.base import BaseHandler, NotFoundHandler
 from proxy.handlers.chat import ChatHandler
 from proxy.handlers.classic import ListEndpointsHandler, PredictHandler, RootHandler
+from proxy.handlers.completions import CompletionsHandler
+from proxy.handlers.embeddings import EmbeddingsHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import (
     AsyncInvocationsHandler,
@@ -14,6 +16,7 @@ from proxy.handlers.invocations import (
     ResponseStreamHandler,
 )
 from proxy.handlers.models import ModelHandler, ModelsHandler
+from proxy.handlers.rerank import RerankHandler
 from proxy.handlers.services import Services
 
 # The route as the log names it, its pattern, and what answers it.
@@ -24,6 +27,9 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/v1/models", r"/v1/models", ModelsHandler),
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),
+    ("/v1/completions", r"/v1/completions", CompletionsHandler),
+    ("/v1/embeddings", r"/v1/embeddings", EmbeddingsHandler),
+    ("/v1/rerank", r"/v1/rerank", RerankHandler),
     ("/endpoints/{name}/invocations", r"/endpoints/([^/]+)/invocations", InvocationsHandler),
     (
         "/endpoints/{name}/invocations-response-stream",
@@ -40,6 +46,9 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/models", r"/models", ModelsHandler),
     ("/models/{id}", r"/models/(.+)", ModelHandler),
     ("/chat/completions", r"/chat/completions", ChatHandler),
+    ("/completions", r"/completions", CompletionsHandler),
+    ("/embeddings", r"/embeddings", EmbeddingsHandler),
+    ("/rerank", r"/rerank", RerankHandler),
 )
 
 

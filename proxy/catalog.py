@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 # wrong name in a loop does not use up the account's ListEndpoints rate.
 _MISS_INTERVAL_SECONDS = 1.0
 
+# While nothing is known at all.
+_FIRST_RETRY_SECONDS = 2.0
+
+_STARTING = frozenset({"Creating", "Updating"})
+
 # How long a request waits for the control plane.
 _WAIT_SECONDS = 5.0
 
@@ -110,9 +115,19 @@ class Catalog:
         known = self._deployments.get(name)
         return known.status if known else None
 
+    def is_starting(self, name: str) -> bool:
+        """Whether the deployment ``name``, or the endpoint that it is on, is being made ready."""
+        return any(self.status(each) in _STARTING for each in (name, name.partition("/")[0]))
+
     def description(self, name: str) -> Description:
         """What is known of the deployment ``name`` by now, be it nothing."""
         return self._descriptions.get(name, (None, Description()))[1]
+
+    async def described(self, name: str) -> Description:
+        """The same; for one that is new, waits until it has been looked at."""
+        if name not in self._descriptions and name in self._deployments and self._describing:
+            await asyncio.wait([self._describing], timeout=_WAIT_SECONDS)
+        return self.description(name)
 
     async def exists(self, name: str) -> bool:
         """Whether a call to ``name`` is worth sending.
@@ -149,7 +164,8 @@ class Catalog:
     async def _keep_fresh(self) -> None:
         while True:
             await self._refresh()
-            await asyncio.sleep(self._config.refresh_seconds)
+            seconds = self._config.refresh_seconds
+            await asyncio.sleep(seconds if self._loaded else min(seconds, _FIRST_RETRY_SECONDS))
 
     async def _refresh_for_miss(self) -> bool:
         """Refresh, together with all who ask meanwhile; whether that succeeded in time."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from proxy.dialects.chat_templates import TEMPLATES
+from proxy.dialects.table import DIALECTS
+from proxy.dialects.vectors import POOLINGS
 from proxy.names import is_deployment_name, is_endpoint_name
 from proxy.tables import fill, setting, tables_of, to_table
 
@@ -52,6 +55,11 @@ def _model_name(value: Any) -> str | None:
 def _component_name(value: Any) -> str | None:
     valid = not value or is_endpoint_name(value)
     return None if valid else "must be the name of an inference component"
+
+
+def _one_of(names: Iterable[str]) -> Callable[[Any], str | None]:
+    known = sorted(names)
+    return lambda value: None if value in ("", *known) else f"must be one of {', '.join(known)}"
 
 
 def _origins(value: Any) -> str | None:
@@ -111,8 +119,14 @@ class ModelConfig:
     endpoint: str = setting("", _endpoint_name)
     inference_component: str = setting("", _component_name)
     target_variant: str = ""
+    dialect: str = setting("", _one_of(DIALECTS))  # empty: by its image, or else openai
     served_model: str = ""  # what the container calls it; empty: the container's only one
     fallbacks: tuple[str, ...] = ()  # aliases or deployments, in the order to try them
+    long_requests: bool = False  # chats that are not streamed run as streams
+    chat_template: str = setting("", _one_of(TEMPLATES))  # how chats become text
+    batch_limit: int = setting(32, _at_least(1))  # inputs that the container takes at once
+    dimensions: bool = False  # whether it cuts embeddings to a size
+    pooling: str = setting("mean", _one_of(POOLINGS))  # how vectors of tokens become one
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@
     ├── UpstreamFailed              502 upstream_error
     │   └── CredentialsRefused      502
     ├── Unavailable                 503 service_unavailable
+    │   ├── ModelNotReady           503
     │   └── TooManyConnections      503
     └── DeadlineExceeded            504 timeout
 
@@ -169,6 +170,20 @@ class Unavailable(ProxyError):
     status = 503
     code = "service_unavailable"
     native_type = "ServiceUnavailable"
+
+
+class ModelNotReady(Unavailable):
+    """The model is asleep or starting, and a later call may find it awake."""
+
+    def __init__(
+        self, model: str, *, log_message: str | None = None, refusal: Refusal | None = None
+    ) -> None:
+        super().__init__(
+            f"the model {model[:100]!r} is not ready to answer yet; try again later",
+            headers={"Retry-After": "30"},
+            log_message=log_message,
+            refusal=refusal,
+        )
 
 
 class TooManyConnections(Unavailable):

@@ -11,7 +11,7 @@ from proxy.errors import ProxyError
 from proxy.keys import Caller
 from proxy.models import Model, Models
 
-_HEADINGS = ("MODEL", "KIND", "STATUS", "INSTANCE TYPE", "ENDPOINT")
+_HEADINGS = ("MODEL", "KIND", "STATUS", "DIALECT", "INSTANCE TYPE", "ENDPOINT")
 
 
 class ModelsUnknown(Exception):
@@ -46,6 +46,7 @@ def _row(model: Model) -> tuple[str, ...]:
         model.name,
         model.kind,
         model.status or "-",
+        model.dialect or "-",
         model.instance_type or "-",
         model.endpoint,
     )

@@ -10,6 +10,13 @@ from fnmatch import fnmatchcase
 from proxy.catalog import Catalog
 from proxy.config import ModelConfig
 from proxy.control_plane import Deployment, InferenceComponent
+from proxy.dialects.base import Settings
+from proxy.dialects.detection import detect
+
+# Of containers whose dialect is neither configured nor to be told from their image.
+DEFAULT_DIALECT = "openai"
+
+_AS_SENT = Settings()
 
 # While it is updated or rolled back, an endpoint serves on.
 _SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
@@ -17,15 +24,18 @@ _SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a call goes.
+    """Where a call goes, and how the container there speaks.
 
-    ``model`` is what the container's body is to name; None leaves the body as the client sent it.
+    ``settings.served_model`` is what its body is to name; None leaves the body as the client sent
+    it.
     """
 
     endpoint: str
     component: str = ""
     variant: str = ""
-    model: str | None = None
+    dialect: str = DEFAULT_DIALECT
+    settings: Settings = _AS_SENT
+    long_requests: bool = False
 
     @property
     def name(self) -> str:
@@ -43,6 +53,7 @@ class Model:
     status: str | None = None
     created: datetime | None = None
     instance_type: str | None = None
+    dialect: str | None = None
 
 
 class Models:
@@ -80,7 +91,7 @@ class Models:
             if item.name not in self._aliases and self.offers(item.name)
         ]
         models += [
-            self._aliased(name, deployments.get(_target(alias).name))
+            self._aliased(name, deployments.get(_deployment_of(alias)))
             for name, alias in self._aliases.items()
         ]
         return sorted(models, key=lambda model: model.name)
@@ -88,7 +99,7 @@ class Models:
     async def find(self, name: str) -> Model | None:
         """The model ``name``. Raises ``Unavailable``."""
         if alias := self._aliases.get(name):
-            return self._aliased(name, await self._catalog.find(_target(alias).name))
+            return self._aliased(name, await self._catalog.find(_deployment_of(alias)))
         deployment = await self._catalog.find(name) if self.offers(name) else None
         return self._deployed(deployment) if deployment else None
 
@@ -98,19 +109,61 @@ class Models:
         An alias has its fallbacks after it, and those that serve come before those that do not.
         """
         if alias := self._aliases.get(name):
-            targets = [_target(alias), *map(self._fallback, alias.fallbacks)]
+            targets = [await self._target(alias)]
+            for fallback in alias.fallbacks:
+                other = self._aliases.get(fallback)
+                targets.append(
+                    await (self._target(other) if other else self._deployment(fallback, ""))
+                )
             return sorted(targets, key=lambda target: not self._may_serve(target))
         if self.offers(name) and await self._catalog.exists(name):
-            return [_target_of_deployment(name)]
+            return [await self._deployment(name)]
         return []
 
     def _may_serve(self, target: Target) -> bool:
         status = self._catalog.status(target.name)
-        return status in _SERVING or (status is None and not self._catalog.loaded)
+        if status is None:  # it may be there all the same
+            unknown = not self._catalog.loaded or (target.component and not self._catalog.whole)
+            return bool(unknown)
+        return status in _SERVING
 
-    def _fallback(self, name: str) -> Target:
+    async def _fallback(self, name: str) -> Target:
         alias = self._aliases.get(name)
-        return _target(alias) if alias else _target_of_deployment(name, "")
+        return await (self._target(alias) if alias else self._deployment(name, ""))
+
+    async def _target(self, alias: ModelConfig) -> Target:
+        name = _deployment_of(alias)
+        return Target(
+            alias.endpoint,
+            alias.inference_component,
+            alias.target_variant,
+            alias.dialect or await self._dialect(name) or DEFAULT_DIALECT,
+            Settings(
+                served_model=alias.served_model,
+                batch_limit=alias.batch_limit,
+                dimensions=alias.dimensions,
+                pooling=alias.pooling,
+                chat_template=alias.chat_template or None,
+            ),
+            alias.long_requests,
+        )
+
+    async def _deployment(self, name: str, model: str | None = None) -> Target:
+        """What an alias does not lead to.
+
+        A container refuses a name that it does not serve, and takes none for its own. An endpoint's
+        own name is left to the client: its container may serve that very name.
+        """
+        endpoint, _, component = name.partition("/")
+        dialect = await self._dialect(name) or DEFAULT_DIALECT
+        if component or dialect == "lmi":  # which serves its one model as "lmi"
+            model = ""
+        settings = Settings(served_model=model)
+        return Target(endpoint, component, dialect=dialect, settings=settings)
+
+    async def _dialect(self, name: str) -> str | None:
+        description = await self._catalog.described(name)
+        return detect(description.image, description.environment)
 
     def _deployed(self, deployment: Deployment) -> Model:
         kind = "endpoint"
@@ -123,26 +176,23 @@ class Models:
         return self._model(name, "alias", self._aliases[name].endpoint, deployment)
 
     def _model(self, name: str, kind: str, endpoint: str, deployment: Deployment | None) -> Model:
+        alias = self._aliases.get(name)
+        dialect = (alias.dialect if alias else "") or None
         if deployment is None:
-            return Model(name, kind, endpoint)
-        # An inference component runs on its endpoint's instances.
-        instance_type = (
-            self._catalog.description(deployment.name).instance_type
-            or self._catalog.description(endpoint).instance_type
+            return Model(name, kind, endpoint, dialect=dialect)
+        description = self._catalog.description(deployment.name)
+        return Model(
+            name,
+            kind,
+            endpoint,
+            deployment.status,
+            deployment.created,
+            # An inference component runs on its endpoint's instances.
+            description.instance_type or self._catalog.description(endpoint).instance_type,
+            dialect or detect(description.image, description.environment),
         )
-        return Model(name, kind, endpoint, deployment.status, deployment.created, instance_type)
 
 
-def _target(alias: ModelConfig) -> Target:
-    return Target(
-        alias.endpoint, alias.inference_component, alias.target_variant, alias.served_model
-    )
-
-
-def _target_of_deployment(name: str, model: str | None = None) -> Target:
-    """A container refuses a name that it does not serve, and takes none for its own.
-
-    An endpoint's own name is left to the client: its container may serve that very name.
-    """
-    endpoint, _, component = name.partition("/")
-    return Target(endpoint, component, model="" if component else model)
+def _deployment_of(alias: ModelConfig) -> str:
+    component = alias.inference_component
+    return f"{alias.endpoint}/{component}" if component else alias.endpoint

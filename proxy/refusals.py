@@ -18,10 +18,10 @@ from proxy.errors import (
     DeadlineExceeded,
     InvalidRequest,
     ModelNotFound,
+    ModelNotReady,
     ProxyError,
     Refusal,
     Throttled,
-    Unavailable,
     UpstreamFailed,
 )
 
@@ -54,11 +54,10 @@ _SHOWN_CHARACTERS = 2000
 
 
 class Retry(enum.Enum):
-    """Whether, and for how long, the same call is worth another try."""
+    """Whether the same call is worth another try."""
 
     NEVER = enum.auto()
     SOON = enum.auto()  # throttled: a few times, with jitter
-    UNTIL_AWAKE = enum.auto()  # the model is starting: until wake_timeout_seconds
     WITH_NEW_CREDENTIALS = enum.auto()  # ours have ended: once, if there are newer ones
 
 
@@ -97,12 +96,7 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
         or status == 503
         or (status == 400 and "no capacity" in message)
     ):
-        return Unavailable(
-            f"the model {endpoint!r} is not ready to answer yet; try again later",
-            headers={"Retry-After": "30"},
-            log_message=log_message,
-            refusal=refusal,
-        ), Retry.UNTIL_AWAKE
+        return ModelNotReady(endpoint, log_message=log_message, refusal=refusal), Retry.NEVER
     if status == 400 and _NOT_FOUND.search(message):
         return ModelNotFound(endpoint, refusal=refusal), Retry.NEVER
     if 400 <= status < 500:

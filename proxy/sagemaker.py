@@ -1,7 +1,4 @@
-"""SageMaker's runtime: sign, send, try again where that is safe, and hand over the answer.
-
-The HTTP client is used in this file alone.
-"""
+"""SageMaker's runtime: sign, send, try again where that is safe, and hand over the answer."""
 
 from __future__ import annotations
 
@@ -9,31 +6,27 @@ import asyncio
 import io
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from types import TracebackType
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
-from multidict import CIMultiDictProxy
 from yarl import URL
 
-from proxy import eventstream
+from proxy.answer import Answer, transport_error
 from proxy.config import UpstreamConfig
 from proxy.credentials import CredentialsProvider
 from proxy.errors import (
     CredentialsRefused,
-    DeadlineExceeded,
+    ModelNotFound,
+    ModelNotReady,
     ProxyError,
-    UpstreamFailed,
 )
-from proxy.refusals import Retry, read_refusal, stream_error, translate
+from proxy.refusals import Retry, read_refusal, translate
 from proxy.signing import Credentials, Signer
-
-T = TypeVar("T")
+from proxy.waking import Wait, Waking
 
 _MAX_ERROR_BYTES = 1024 * 1024
 _LARGE_BODY_BYTES = 256 * 1024
@@ -50,70 +43,13 @@ class Invocation:
     endpoint: str
     body: bytes = field(repr=False)
     headers: dict[str, str] = field(default_factory=dict)
-    waits: bool = True  # for a model that is not awake
+    wait: Wait | None = field(default_factory=Wait)  # for a model that is not awake; None: not
 
-
-class Answer:
-    """A successful answer whose body is still to be read. Use it as a context manager."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status: int = response.status
-        self.headers: CIMultiDictProxy[str] = response.headers
-
-    async def __aenter__(self) -> Answer:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # An answer that was not read to its end takes its connection with it, at once.
-        self._response.close()
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives; what has arrived together comes together."""
-        content = self._response.content
-        while True:
-            try:
-                data = await content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-                raise _translate_transport(exc) from exc
-            if not data:
-                return
-            yield data
-
-    async def frames(self) -> AsyncIterator[bytes]:
-        """An event stream's whole frames, end to end, as they arrive."""
-        async for frames in self._whole_frames():
-            yield b"".join(frames)
-
-    async def payloads(self) -> AsyncIterator[bytes]:
-        """The model's own bytes out of an event stream. Raises what the stream reports."""
-        async for frames in self._whole_frames():
-            parts: list[bytes] = []
-            failure: ProxyError | None = None
-            for frame in frames:
-                message = _checked(eventstream.decode, frame)
-                if name := message.exception:
-                    failure = stream_error(name, message.payload)
-                    break
-                if message.headers.get(":event-type") == "PayloadPart":
-                    parts.append(message.payload)
-            if parts:
-                yield b"".join(parts)
-            if failure:
-                raise failure
-
-    async def _whole_frames(self) -> AsyncIterator[list[bytes]]:
-        splitter = eventstream.FrameSplitter()
-        async for data in self.chunks():
-            if frames := _checked(splitter.feed, data):
-                yield frames
-        if splitter.pending:
-            raise UpstreamFailed("the model's stream ended in the middle of an event")
+    @property
+    def deployment(self) -> str:
+        """The name of what is called: an endpoint, or one of its inference components."""
+        component = self.headers.get("X-Amzn-SageMaker-Inference-Component")
+        return f"{self.endpoint}/{component}" if component else self.endpoint
 
 
 class SageMaker:
@@ -126,7 +62,9 @@ class SageMaker:
         signer: Signer,
         credentials: CredentialsProvider,
         config: UpstreamConfig,
+        is_starting: Callable[[str], bool] = lambda deployment: False,
     ) -> None:
+        """``is_starting`` tells of a deployment that SageMaker does not find yet, but will."""
         parts = urlsplit(runtime_url)
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path
@@ -136,6 +74,8 @@ class SageMaker:
         self._signer = signer
         self._credentials = credentials
         self._config = config
+        self._is_starting = is_starting
+        self._waking = Waking(config.wake_timeout_seconds)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=config.max_connections,
@@ -169,21 +109,25 @@ class SageMaker:
         return await self._call("async-invocations", invocation)
 
     async def _call(self, operation: str, invocation: Invocation) -> Answer:
-        """Send until SageMaker takes the call, or trying again would be wrong or too late."""
-        loop = asyncio.get_running_loop()
-        give_up_waking = loop.time() + self._config.wake_timeout_seconds
-        retries, naps, renewed = 0, 0, False
+        attempt = partial(self._attempt, operation, invocation)
+        if invocation.wait is None:
+            return await attempt()
+        return await self._waking.call(invocation.deployment, attempt, invocation.wait)
+
+    async def _attempt(self, operation: str, invocation: Invocation) -> Answer:
+        """Send until SageMaker takes the call, or trying again would be wrong."""
+        retries, renewed = 0, False
         while True:
             credentials = self._credentials_to_use()
             try:
                 response = await self._send(operation, invocation, credentials)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
                 # Without a connection, nothing can have reached the model.
-                error, retry = _translate_transport(exc), Retry.SOON
+                error, retry = transport_error(exc), Retry.SOON
                 if isinstance(exc, aiohttp.ClientSSLError):
                     retry = Retry.NEVER
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-                raise _translate_transport(exc) from exc
+                raise transport_error(exc) from exc
             else:
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     return Answer(response)
@@ -192,16 +136,12 @@ class SageMaker:
             if retry is Retry.SOON and retries < self._config.retries:
                 retries += 1
                 await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**retries, 5)))
-            elif retry is Retry.UNTIL_AWAKE and invocation.waits:
-                naps += 1
-                delay = min(0.25 * 2**naps, 5) * random.uniform(0.5, 1)
-                if loop.time() + delay > give_up_waking:
-                    raise error
-                await asyncio.sleep(delay)
             elif retry is Retry.WITH_NEW_CREDENTIALS and not renewed:
                 renewed = True
                 if not await self._credentials.replace(credentials):
                     raise error
+            elif isinstance(error, ModelNotFound) and self._is_starting(invocation.deployment):
+                raise ModelNotReady(invocation.deployment, refusal=error.refusal)
             else:
                 raise error
 
@@ -245,25 +185,7 @@ async def _read_error(response: aiohttp.ClientResponse, endpoint: str) -> tuple[
             if len(body) > _MAX_ERROR_BYTES:
                 break
     except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-        raise _translate_transport(exc) from exc
+        raise transport_error(exc) from exc
     finally:
         response.close()
     return translate(read_refusal(response.status, response.headers, bytes(body)), endpoint)
-
-
-def _checked(read: Callable[[bytes], T], data: bytes) -> T:
-    """Call one of ``eventstream``'s readers; damage is the upstream's failure."""
-    try:
-        return read(data)
-    except eventstream.EventStreamError as exc:
-        raise UpstreamFailed("the model's stream is damaged", log_message=str(exc)) from exc
-
-
-def _translate_transport(exc: Exception) -> ProxyError:
-    """What a failure on the way to SageMaker, or back, means to the client."""
-    log_message = f"{type(exc).__name__}: {exc}"
-    if isinstance(exc, TimeoutError):
-        return DeadlineExceeded("SageMaker did not answer in time", log_message=log_message)
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return UpstreamFailed("SageMaker cannot be reached", log_message=log_message)
-    return UpstreamFailed("the connection to SageMaker broke", log_message=log_message)

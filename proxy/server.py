@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.iostream import BaseIOStream, IOStream
 
 from proxy import log, startup
 from proxy.application import make_application
@@ -83,7 +83,7 @@ class BoundedHTTPServer(HTTPServer):
         """
         self.conn_params.no_keep_alive = True
         self.conn_params.header_timeout = idle_seconds
-        streams = {each.stream for each in self._connections}
+        streams: set[BaseIOStream] = {each.stream for each in self._connections}
         self._state.idle_connections = streams - self._state.busy
 
     async def wait_empty(self, seconds: float) -> None:
@@ -174,6 +174,7 @@ class Worker:
                 signer,
                 credentials,
                 self._config.upstream,
+                catalog.is_starting,
             ),
             state=WorkerState(),
         )

@@ -169,15 +169,19 @@ class BaseHandler(RequestLifecycle):
     # --- errors ------------------------------------------------------------------------------
 
     def _fail(self, error: ProxyError) -> None:
+        self.log_failure(error)
+        if self.has_begun:
+            self.fail_late(error)
+        else:
+            self._render(error)
+
+    def log_failure(self, error: ProxyError) -> None:
+        """Tell the operator of an error, which the client is told of otherwise."""
+        self.log_details["error"] = error.code
         if error.log_message:
             level = logging.ERROR if error.status >= 500 else logging.INFO
             fields = {"request_id": self.request_id, "model": self.model, "code": error.code}
             log.log_fields(logger, level, error.log_message, **fields)
-        if self._headers_written:
-            self.log_details["error"] = error.code
-            self.fail_late(error)
-        else:
-            self._render(error)
 
     def fail_late(self, error: ProxyError) -> None:
         """End an answer that has begun: cut it off, so that it cannot pass for whole."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 
 from proxy import __version__
+from proxy.answer import Answer
 from proxy.control_plane import Endpoint
+from proxy.dialects.openai import with_model
 from proxy.handlers.base import BaseHandler
-from proxy.handlers.relay import RelayHandler
+from proxy.handlers.relay import ANSWER_HEADERS, RelayHandler
+from proxy.models import Target
+from proxy.waking import Wait
 
 _MASK = "********"
 
@@ -54,10 +58,24 @@ class PredictHandler(RelayHandler):
     async def respond(self, *path: str) -> None:
         """Call the model, and pass its answer on as it is."""
         targets, body, stream = await self.route_by_body()
+
+        async def call(target: Target, wait: Wait | None) -> Answer:
+            model = target.settings.served_model
+            sent = body if model is None else with_model(body, model)
+            invocation = self.invocation_of(target, sent, wait)
+            if not stream:
+                return await self.services.sagemaker.invoke(invocation)
+            answer = await self.services.sagemaker.invoke_stream(invocation)
+            if wait is None:  # another target is left, should this one fail at once
+                await answer.begin()
+            return answer
+
+        answer = await self.call_first(targets, call, Wait())
         if not stream:
-            await self.relay(await self.call_first(targets, body, stream=False))
+            await self.relay(answer, ANSWER_HEADERS)
             return
-        async with await self.call_first(targets, body, stream=True) as answer:
+        async with answer:
+            self.copy_headers(answer, ANSWER_HEADERS)
             content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "text/plain")
             await self.relay_pieces(answer.payloads(), content_type)
 

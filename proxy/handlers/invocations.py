@@ -72,7 +72,7 @@ class ResponseStreamHandler(NativeHandler):
         answer = await self.services.sagemaker.invoke_stream(self.invocation(path[0]))
         async with answer:
             self.copy_headers(answer, _ANSWER_HEADERS)
-            self._late_ending = _failure_frame
+            self.late_ending = _failure_frame
             content_type = answer.headers.get("Content-Type", "")
             await self.relay_pieces(answer.frames(), content_type)
 

@@ -63,6 +63,11 @@ class RequestLifecycle(RequestHandler):
         """Tornado's stream of the client's connection."""
         return self.request.connection.stream  # type: ignore[union-attr]
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the client has been sent a status already."""
+        return self._headers_written
+
     # --- the answer on its way ---------------------------------------------------------------
 
     def write(self, chunk: str | bytes | dict[str, Any]) -> None:

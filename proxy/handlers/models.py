@@ -38,5 +38,6 @@ def _to_openai(model: Model) -> dict[str, object]:
         "owned_by": "sagemaker",
         "status": model.status,
         "kind": model.kind,
+        "dialect": model.dialect,
         "instance_type": model.instance_type,
     }

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
-from proxy import sse
+from proxy.answer import Answer
 from proxy.dialects import openai
-from proxy.errors import ModelNotFound, ProxyError, UpstreamFailed
+from proxy.dialects.base import Usage
+from proxy.errors import ModelNotFound, ModelNotReady, ProxyError
 from proxy.handlers.base import JSON, BaseHandler
 from proxy.log import log_fields
 from proxy.models import Target
-from proxy.sagemaker import Answer, Invocation
+from proxy.sagemaker import Invocation
+from proxy.waking import Wait
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 _FLUSH_BYTES = 64 * 1024
+
+# No model has a longer name; what the log shows of one that there is not is bounded.
+_MODEL_CHARACTERS = 128
+
+# What a call says of itself beside its body. Which deployment it is for is in the body.
+_CALL_HEADERS = tuple(
+    f"X-Amzn-SageMaker-{name}"
+    for name in (
+        "Custom-Attributes",
+        "Enable-Explanations",
+        "Inference-Id",
+        "Prefix-Aware-Id",
+        "Session-Id",
+        "Target-Container-Hostname",
+        "Target-Model",
+        "Target-Variant",
+    )
+)
+ANSWER_HEADERS = (
+    "x-amzn-invoked-production-variant",
+    *(
+        f"x-amzn-sagemaker-{name}"
+        for name in ("custom-attributes", "new-session-id", "closed-session-id")
+    ),
+)
 
 
 class RelayHandler(BaseHandler):
@@ -26,7 +54,7 @@ class RelayHandler(BaseHandler):
     methods = ("POST",)
 
     # What to write when an answer fails after its first byte; None: cut the connection.
-    _late_ending: Callable[[ProxyError], bytes] | None = None
+    late_ending: Callable[[ProxyError], bytes] | None = None
 
     async def route_by_body(self) -> tuple[list[Target], bytes, bool]:
         """Where the body's ``model`` leads to, the body, and whether to stream the answer.
@@ -35,34 +63,46 @@ class RelayHandler(BaseHandler):
         """
         body = self.take_body()
         routing = openai.read_routing(body)
-        self.model = routing.model[:100]
+        self.model = routing.model[:_MODEL_CHARACTERS]
         self.check_access(routing.model)
         targets = await self.services.models.targets(routing.model)
         if not targets:
             raise ModelNotFound(routing.model)
         return targets, body, routing.stream
 
-    async def call_first(self, targets: list[Target], body: bytes, *, stream: bool) -> Answer:
-        """The answer of the first target that does not fail; the last one may be waited for."""
-        sagemaker = self.services.sagemaker
-        call = sagemaker.invoke_stream if stream else sagemaker.invoke
-        for target in targets[:-1]:
-            try:
-                answer = await call(_invocation(target, body, waits=False))
-            except ProxyError as error:
-                if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-                    raise
-                self.log_failed_target(target, error)
-            else:
-                return self.served_by(target, answer)
-        return self.served_by(targets[-1], await call(_invocation(targets[-1], body)))
+    async def call_first(
+        self, targets: list[Target], call: Callable[[Target, Wait | None], Awaitable[T]], wait: Wait
+    ) -> T:
+        """What ``call`` makes of the first target that does not fail.
 
-    def served_by(self, target: Target, answer: Answer) -> Answer:
+        ``call`` gets ``wait`` only if there is no other target left: one that is not awake is
+        waited for when all the others have failed, too.
+        """
+        failed: dict[Target, ProxyError] = {}
+        try:
+            for target in targets if len(targets) > 1 else ():
+                try:
+                    return self.served_by(target, await call(target, None))
+                except ProxyError as error:
+                    if not (isinstance(error, ModelNotFound) or error.status >= 500):
+                        raise
+                    self.log_failed_target(target, error)
+                    failed[target] = error
+            for target in targets:
+                if not failed or isinstance(failed[target], ModelNotReady):
+                    return self.served_by(target, await call(target, wait))
+            # What has failed tells more than what is not there.
+            raise min(failed.values(), key=lambda error: isinstance(error, ModelNotFound))
+        finally:
+            if wait.seconds:
+                self.log_details["waited_milliseconds"] = round(wait.seconds * 1000, 1)
+
+    def served_by(self, target: Target, result: T) -> T:
         """Tell client and log which deployment has answered, where that is not the model itself."""
         if target.name != self.model:
             self.set_header("X-Served-By", target.name)
             self.log_details["served_by"] = target.name
-        return answer
+        return result
 
     def log_failed_target(self, target: Target, error: ProxyError) -> None:
         """Log that the next one has to answer."""
@@ -84,17 +124,7 @@ class RelayHandler(BaseHandler):
                 if unsent >= _FLUSH_BYTES:
                     await self.flush()
                     unsent = 0
-            self.note_usage(tail)
-
-    async def relay_events(self, answer: Answer) -> None:
-        """Pass on a stream of server-sent events, each as soon as it is whole."""
-        async with answer:
-            content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "")
-            if "json" in content_type:
-                await self.relay_pieces(answer.payloads(), content_type)
-                return
-            self._late_ending = _error_event
-            await self.relay_pieces(self._whole_events(answer), "text/event-stream")
+            self.note_usage(openai.read_usage(tail))
 
     async def relay_pieces(self, pieces: AsyncIterator[bytes], content_type: str) -> None:
         """Pass on pieces as they come. What arrives together is sent together.
@@ -102,25 +132,31 @@ class RelayHandler(BaseHandler):
         Nothing is sent before the first piece is here, so that a failure until then still gets a
         status of its own.
         """
-        self.set_header("Content-Type", content_type)
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Accel-Buffering", "no")
-        self.stream.set_nodelay(True)  # Tornado takes that back after each request
+        self.begin_stream(content_type)
         async for piece in pieces:
             self.write(piece)
             await self.flush()
 
-    async def _whole_events(self, answer: Answer) -> AsyncIterator[bytes]:
-        splitter = sse.EventSplitter()
-        try:
-            async for payload in answer.payloads():
-                if events := splitter.feed(payload):
-                    self.note_usage(events)
-                    yield events
-        except sse.EventTooLarge as exc:
-            raise UpstreamFailed("the model's stream has no events", log_message=str(exc)) from exc
-        if rest := splitter.flush():
-            yield rest
+    def begin_stream(self, content_type: str) -> None:
+        """Make ready to send an answer as it comes."""
+        self.set_header("Content-Type", content_type)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Accel-Buffering", "no")
+        self.stream.set_nodelay(True)  # Tornado takes that back after each request
+
+    def invocation_of(self, target: Target, body: bytes, wait: Wait | None) -> Invocation:
+        """The call of a target, with what the client's own headers say of it."""
+        headers = {
+            name: value
+            for name in _CALL_HEADERS
+            if (value := self.request.headers.get(name)) is not None
+        }
+        headers["Content-Type"] = JSON  # which the body has proved to be, whatever the client says
+        if target.component:
+            headers["X-Amzn-SageMaker-Inference-Component"] = target.component
+        if target.variant:
+            headers["X-Amzn-SageMaker-Target-Variant"] = target.variant
+        return Invocation(target.endpoint, body, headers, wait)
 
     def copy_headers(self, answer: Answer, prefixes: tuple[str, ...]) -> None:
         """Copy those of the answer's headers whose lower-case name starts with a prefix."""
@@ -129,30 +165,15 @@ class RelayHandler(BaseHandler):
                 # The HTTP client reads bytes as UTF-8, Tornado writes them as Latin-1.
                 self.set_header(name, value.encode(errors="surrogateescape").decode("latin-1"))
 
-    def note_usage(self, data: bytes) -> None:
-        """Keep the token counts for the access log, if ``data`` names them."""
-        if usage := openai.read_usage(data):
+    def note_usage(self, usage: Usage | None) -> None:
+        """Keep the token counts, if there are any, for the access log."""
+        if usage:
             self.log_details["prompt_tokens"] = usage.prompt_tokens
             self.log_details["completion_tokens"] = usage.completion_tokens
 
     def fail_late(self, error: ProxyError) -> None:
         """End a stream that has begun in the way its protocol has for it."""
-        if self._late_ending is None:
+        if self.late_ending is None:
             super().fail_late(error)
         else:
-            self.write(self._late_ending(error))
-
-
-def _invocation(target: Target, body: bytes, *, waits: bool = True) -> Invocation:
-    headers = {"Content-Type": JSON}  # which the body has proved to be, whatever the client says
-    if target.component:
-        headers["X-Amzn-SageMaker-Inference-Component"] = target.component
-    if target.variant:
-        headers["X-Amzn-SageMaker-Target-Variant"] = target.variant
-    if target.model is not None:
-        body = openai.with_model(body, target.model)
-    return Invocation(target.endpoint, body, headers, waits)
-
-
-def _error_event(error: ProxyError) -> bytes:
-    return sse.event(json.dumps(error.to_openai()).encode())
+            self.write(self.late_ending(error))

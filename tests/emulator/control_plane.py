@@ -114,6 +114,12 @@ class ControlPlane:
             self._sagemaker.delete_model(ModelName=name)
             self._components.remove(name)
 
+    def set_status(self, name: str, status: str) -> None:
+        """Have an endpoint be Creating, Failed, or whatever it can be."""
+        from moto.sagemaker.models import sagemaker_backends
+
+        sagemaker_backends[ACCOUNT][self._region].endpoints[name].endpoint_status = status
+
     def _create_model(self, name: str, container: Mapping[str, Any], kind: Kind) -> None:
         if kind != "multi-container":
             self._sagemaker.create_model(

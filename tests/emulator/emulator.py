@@ -166,6 +166,10 @@ class Emulator:
         if runner is not None:
             self._loop.submit(runner.cleanup()).result()
 
+    def set_status(self, name: str, status: str) -> None:
+        """Let the control plane tell another status of an endpoint; its calls are as before."""
+        self._control_plane.set_status(name, status)
+
     def container_url(self, name: str) -> str:
         """Return where an endpoint's container listens."""
         return self._endpoints[name].url

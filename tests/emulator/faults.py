@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.emulator.answers import AwsError, container_error
+from tests.emulator.answers import AwsError, container_error, endpoint_not_found
 from tests.emulator.names import CALLER, endpoint_arn
 
 INVOKE = "InvokeEndpoint"
@@ -57,6 +57,10 @@ def _access_denied(fault: Fault, operation: str, endpoint: str, region: str) -> 
     )
 
 
+def _not_found(fault: Fault, operation: str, endpoint: str, region: str) -> AwsError:
+    return endpoint_not_found(endpoint)
+
+
 Refusal = Callable[[Fault, str, str, str], AwsError]
 
 REFUSALS: dict[str, Refusal] = {
@@ -65,6 +69,7 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "throttled": _refusal(400, "ThrottlingException", "Rate exceeded"),
     "throttled_null": _throttled_null,
+    "not_found": _not_found,
     "not_ready": _refusal(
         429,
         "ModelNotReadyException",

@@ -56,7 +56,7 @@ def error_of(answer: requests.Response) -> dict[str, Any]:
 
 
 def events_of(answer: requests.Response) -> list[Any]:
-    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert answer.text.endswith("\n\n")
     lines = answer.text.removesuffix("\n\n").split("\n\n")
     return [

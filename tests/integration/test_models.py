@@ -169,5 +169,12 @@ def test_the_command_prints_them(deployed: Emulator, tmp_path: Path) -> None:
     assert done.stderr == ""
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0][0] == "MODEL"
-    assert ["shared/small", "inference_component", "InService", "ml.m5.large", "shared"] in lines
-    assert ["gone", "alias", "-", "-", "never-was"] in lines
+    assert [
+        "shared/small",
+        "inference_component",
+        "InService",
+        "-",
+        "ml.m5.large",
+        "shared",
+    ] in lines
+    assert ["gone", "alias", "-", "-", "-", "never-was"] in lines

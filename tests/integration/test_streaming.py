@@ -84,7 +84,7 @@ def test_each_piece_that_arrives_is_whole_events(proxy: RunningProxy) -> None:
     with RawClient(proxy) as raw:
         status, headers = begin(raw, proxy, "slow-chat")
         assert status == 200
-        assert headers["content-type"] == "text/event-stream"
+        assert headers["content-type"] == "text/event-stream; charset=utf-8"
         assert headers["cache-control"] == "no-cache"
         pieces = []
         while piece := raw.read_chunk():

@@ -61,7 +61,6 @@ class TestPlays:
         assert "drain_second" not in written
         assert service.models()
 
-
     def test_a_failure_of_the_first_step_tells_what_is_left(self, service: Service) -> None:
         outcome = service.play(ok=False, python_version="3.0")
         assert "python3.0" in outcome.output

@@ -7,6 +7,7 @@ from typing import cast
 from proxy.catalog import Catalog
 from proxy.config import ModelConfig
 from proxy.control_plane import Deployment, Description, Endpoint, InferenceComponent
+from proxy.dialects.base import Settings
 from proxy.models import Model, Models, Target
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,6 +18,7 @@ class Known:
     """A catalogue that knows what it is told."""
 
     loaded = True
+    whole = True
 
     def __init__(self, *deployments: Deployment) -> None:
         self._known = {deployment.name: deployment for deployment in deployments}
@@ -35,7 +37,11 @@ class Known:
         return known.status if known else None
 
     def description(self, name: str) -> Description:
-        return Description("ml.g5.xlarge" if "/" not in name else None)
+        image = "123.dkr.ecr.us-east-1.amazonaws.com/tei:2.0-gpu" if name == "embedder" else None
+        return Description("ml.g5.xlarge" if "/" not in name else None, image)
+
+    async def described(self, name: str) -> Description:
+        return self.description(name)
 
 
 def endpoint(name: str, status: str = "InService") -> Endpoint:
@@ -86,7 +92,7 @@ async def test_patterns_choose_deployments_and_leave_aliases_alone() -> None:
     assert await names(known) == ["llama", "shared", "shared/b"]
     assert await known.find("payroll") is None
     assert await known.targets("payroll") == []
-    assert await known.targets("llama") == [Target("payroll", model="")]
+    assert await known.targets("llama") == [Target("payroll", settings=Settings(served_model=""))]
 
 
 async def test_where_an_endpoint_is_excluded_so_are_its_components() -> None:
@@ -98,7 +104,9 @@ async def test_where_an_endpoint_is_excluded_so_are_its_components() -> None:
 async def test_a_deployment_is_its_own_target() -> None:
     known = models(*SHARED)
     assert await known.targets("shared") == [Target("shared")]
-    assert await known.targets("shared/b") == [Target("shared", "b", model="")]
+    assert await known.targets("shared/b") == [
+        Target("shared", "b", settings=Settings(served_model=""))
+    ]
     assert await known.targets("shared/c") == []
 
 
@@ -106,9 +114,9 @@ async def test_an_alias_leads_to_what_it_says_and_then_to_its_fallbacks() -> Non
     aliases = {"llama": LLAMA, "green": ModelConfig(endpoint="green", target_variant="canary")}
     known = models(endpoint("blue"), endpoint("green"), *SHARED, aliases=aliases)
     assert await known.targets("llama") == [
-        Target("blue", model="meta/llama"),
-        Target("green", variant="canary", model=""),
-        Target("shared", "b", model=""),
+        Target("blue", settings=Settings(served_model="meta/llama")),
+        Target("green", variant="canary", settings=Settings(served_model="")),
+        Target("shared", "b", settings=Settings(served_model="")),
     ]
 
 
@@ -118,3 +126,52 @@ async def test_what_does_not_serve_comes_last() -> None:
     )
     targets = await known.targets("llama")
     assert [target.name for target in targets] == ["green", "blue", "shared/b"]
+
+
+class TestDialect:
+    async def test_it_is_told_by_the_image(self) -> None:
+        known = models(endpoint("embedder"))
+        (target,) = await known.targets("embedder")
+        assert target.dialect == "tei"
+        assert [model.dialect for model in await known.all()] == ["tei"]
+
+    async def test_what_cannot_be_told_is_taken_for_openais_but_not_said_to_be(self) -> None:
+        known = models(endpoint("custom"))
+        (target,) = await known.targets("custom")
+        assert target.dialect == "openai"
+        assert [model.dialect for model in await known.all()] == [None]
+
+    async def test_the_settings_come_first(self) -> None:
+        alias = ModelConfig(
+            endpoint="embedder",
+            dialect="huggingface",
+            pooling="cls",
+            batch_limit=8,
+            dimensions=True,
+            chat_template="chatml",
+            long_requests=True,
+        )
+        known = models(endpoint("embedder"), aliases={"mine": alias})
+        (target,) = await known.targets("mine")
+        assert target == Target(
+            "embedder",
+            dialect="huggingface",
+            settings=Settings("", 8, True, "cls", "chatml"),
+            long_requests=True,
+        )
+        found = await known.find("mine")
+        assert found is not None
+        assert found.dialect == "huggingface"
+
+    async def test_a_fallback_has_its_own(self) -> None:
+        aliases = {"mine": ModelConfig(endpoint="gone", dialect="lmi", fallbacks=("embedder",))}
+        found = await models(endpoint("embedder"), aliases=aliases).targets("mine")
+        assert [target.dialect for target in found] == ["tei", "lmi"]
+
+
+async def test_a_component_may_serve_where_components_cannot_be_listed() -> None:
+    alias = ModelConfig(endpoint="shared", inference_component="b", fallbacks=("other",))
+    catalog = Known(endpoint("shared"), endpoint("other"))
+    catalog.whole = False
+    known = Models(cast(Catalog, catalog), {"mine": alias})
+    assert [target.name for target in await known.targets("mine")] == ["shared/b", "other"]

@@ -1,0 +1,66 @@
+"""A container with a model of vectors, which speaks as vLLM does on /invocations."""
+
+import base64
+import json
+import struct
+from typing import Any
+
+from aiohttp import web
+
+from tests.emulator.containers import wording
+from tests.emulator.containers.tei import score, vector
+
+
+async def _ping(request: web.Request) -> web.Response:
+    return web.Response()
+
+
+async def _invocations(request: web.Request) -> web.Response:
+    """Embed or rerank, told apart by what the body has."""
+    body = await request.json()
+    if body["model"] not in ("", "vectors"):
+        error = {"message": f"The model `{body['model']}` does not exist.", "code": 404}
+        return web.json_response({"error": error}, status=404)
+    answer = _rerank(body) if "query" in body else _embed(body)
+    return web.json_response({"model": "vectors", **answer})
+
+
+def _embed(body: dict[str, Any]) -> dict[str, Any]:
+    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    vectors = [vector(text, body.get("dimensions") or 8) for text in texts]
+    tokens = sum(len(wording.tokens(text)) for text in texts)
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": _encoded(numbers) if body.get("encoding_format") == "base64" else numbers,
+        }
+        for index, numbers in enumerate(vectors)
+    ]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return {"object": "list", "data": data, "usage": usage}
+
+
+def _encoded(numbers: list[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+
+
+def _rerank(body: dict[str, Any]) -> dict[str, Any]:
+    scores = {index: score(body["query"], text) for index, text in enumerate(body["documents"])}
+    order = sorted(scores, key=lambda index: -scores[index])
+    results = [
+        {
+            "index": index,
+            "relevance_score": scores[index],
+            "document": {"text": body["documents"][index]},
+        }
+        for index in order
+    ]
+    return {"id": f"rerank-{len(json.dumps(body))}", "results": results}
+
+
+def application() -> web.Application:
+    """Build the container."""
+    app = web.Application()
+    app.add_routes([web.get("/ping", _ping), web.post("/invocations", _invocations)])
+    return app
