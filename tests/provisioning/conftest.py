@@ -69,11 +69,11 @@ def first_day(boot: Provision) -> Iterator[FirstDay]:
     """A host that was pristine, and has been through its first day."""
     with boot("service") as service:
         played = {
-            "check on a pristine host": service.play(check=True, diff=True),
-            "first": service.play(),
+            "check on a pristine host": service.play(check=True, diff=True, as_shipped=True),
+            "first": service.play(as_shipped=True),
             # The same as by default, but all of them text, as they are on a command line.
-            "second": service.play("site.yml", "--extra-vars", AS_TEXT),
-            "check on a converged host": service.play(check=True, diff=True),
+            "second": service.play("site.yml", "--extra-vars", AS_TEXT, as_shipped=True),
+            "check on a converged host": service.play(check=True, diff=True, as_shipped=True),
         }
         main = service.show("MainPID")
         service.host.run(
@@ -81,7 +81,7 @@ def first_day(boot: Provision) -> Iterator[FirstDay]:
             "echo 'models = [\"demo-echo\"]' >> keys.toml; systemctl reload sagemaker-proxy"
         )
         models = service.models()
-        played["after changes by hand"] = service.play()
+        played["after changes by hand"] = service.play(as_shipped=True)
         yield FirstDay(service, played, models, service.show("MainPID") != main)
 
 

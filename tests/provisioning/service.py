@@ -62,9 +62,10 @@ class Service:
         ok: bool = True,
         cut_at: str | None = None,
         aws: Mapping[str, str] | None = None,
+        as_shipped: bool = False,
         **variables: object,
     ) -> Outcome:
-        """Play a playbook, with more variables if need be."""
+        """Play a playbook, with more variables if need be; see `tests.testhost.playbook.play`."""
         return play(
             self.host,
             playbook,
@@ -75,6 +76,7 @@ class Service:
             ok=ok,
             cut_at=cut_at,
             aws=aws,
+            as_shipped=as_shipped,
         )
 
     def client_context(self) -> ssl.SSLContext:

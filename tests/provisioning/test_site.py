@@ -182,7 +182,7 @@ class TestService:
     def test_verify_calls_it_from_the_controller_and_prints_what_it_finds(
         self, service: Service
     ) -> None:
-        outcome = service.play("verify.yml", "-vvv")
+        outcome = service.play("verify.yml", "-vvv", as_shipped=True)
         assert outcome.changed == 0
         for found in (service.url, "demo-chat", service.host.address, "without a key: '401'"):
             assert found in outcome.output
