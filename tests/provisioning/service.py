@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -78,6 +79,11 @@ class Service:
             aws=aws,
             as_shipped=as_shipped,
         )
+
+    def foreseen(self, **variables: object) -> str:
+        """What --check says that site.yml would do with the service."""
+        output = self.play(check=True, **variables).output
+        return re.findall(r"to be done with the service: (\w+)", output)[-1]
 
     def client_context(self) -> ssl.SSLContext:
         """A TLS context that trusts this service alone."""

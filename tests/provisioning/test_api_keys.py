@@ -45,6 +45,7 @@ def test_a_list_of_keys_takes_the_place_of_the_one_that_was_made(listed: Service
             "previous_expires": "2999-01-01T12:00:00Z",
         },
     ]
+    assert listed.foreseen(api_keys_list=keys) == "reload"
     outcome = listed.play(api_keys_list=keys)
     assert statuses(listed, ALICE, BOB, OLD, listed.key) == [200, 200, 200, 401]
     seen = listed.get("/v1/models", OLD).json()["data"]

@@ -51,6 +51,7 @@ def names(certificate: x509.Certificate) -> list[str]:
 class TestProvided:
     def test_it_is_served(self, own: Service, tmp_path: Path) -> None:
         pair = certificates.create(tmp_path, ["mine.example.com"])
+        assert own.foreseen(**given(pair)) == "reload"
         outcome = own.play(
             certificates_mode="provided",
             certificates_provided_certificate=str(pair.certificate),
@@ -123,6 +124,7 @@ class TestSelfSigned:
         outcome = own.play(certificates_selfsigned_renew_days=28)
         assert "The certificate stays, which does not have" in " ".join(outcome.output.split())
         assert names(served(own)) == ["ending.example.com"]
+        assert own.foreseen() == "reload"
         own.play(certificates_names=["new.example.com", "192.0.2.7"])
         renewed = served(own)
         assert names(renewed) == ["new.example.com"]
