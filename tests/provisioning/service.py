@@ -80,10 +80,10 @@ class Service:
             as_shipped=as_shipped,
         )
 
-    def foreseen(self, **variables: object) -> str:
+    def foreseen(self, **variables: Any) -> str:
         """What --check says that site.yml would do with the service."""
         output = self.play(check=True, **variables).output
-        return re.findall(r"to be done with the service: (\w+)", output)[-1]
+        return str(re.findall(r"to be done with the service: (\w+)", output)[-1])
 
     def client_context(self) -> ssl.SSLContext:
         """A TLS context that trusts this service alone."""
