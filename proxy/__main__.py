@@ -8,8 +8,8 @@ import getpass
 import json
 import logging
 import os
-import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,14 +128,16 @@ def _serve(options: argparse.Namespace) -> int:
     scheme = "https" if server.tls else "http"
     url = f"{scheme}://{server.host or 'localhost'}:{groups[0][0].getsockname()[1]}"
     arguments = ["--config", options.config] if options.config else []
-    asyncio.run(_supervise(groups, arguments, notifier, url))
+    # In memory where systemd has made us a place; a restart, unlike a reload, begins anew.
+    with tempfile.TemporaryDirectory(
+        prefix="shared-", dir=os.environ.get("RUNTIME_DIRECTORY")
+    ) as shared:
+        asyncio.run(_supervise(Workers(groups, arguments, Path(shared)), notifier, url))
     return 0
 
 
-async def _supervise(
-    groups: list[list[socket.socket]], arguments: list[str], notifier: Notifier, url: str
-) -> None:
-    running = Supervisor(Workers(groups, arguments), notifier, url)
+async def _supervise(workers: Workers, notifier: Notifier, url: str) -> None:
+    running = Supervisor(workers, notifier, url)
     if "RUNTIME_DIRECTORY" not in os.environ:
         await running.run()
         return

@@ -113,6 +113,15 @@ class CatalogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsConfig:
+    """``[limits]``: how much at once; what each key may use is in the file of keys."""
+
+    max_concurrent: int = setting(2000, _at_least(1))  # requests to models, of each worker
+    max_queued: int = setting(1000, _at_least(0))  # that wait for their turn, of each worker
+    queue_seconds: float = setting(10.0, _above_zero)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """``[models.NAME]``: an alias, a stable name for what is deployed."""
 
@@ -138,6 +147,7 @@ class Config:
     server: ServerConfig = field(default_factory=ServerConfig)
     upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     models: Mapping[str, ModelConfig] = tables_of(ModelConfig, _model_name)
     # From the environment alone, never the file.
     api_key: str = field(default="", repr=False, metadata={"hidden": True})

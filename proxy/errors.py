@@ -8,12 +8,14 @@
     ├── RouteNotFound               404 not_found
     │   └── ModelNotFound           404 model_not_found
     ├── MethodNotAllowed            405
-    ├── Throttled                   429 rate_limit_exceeded
+    ├── RateLimited                 429 rate_limit_exceeded
+    │   └── Throttled               429
     ├── ContainerError              the container's own 4xx and body
     ├── UpstreamFailed              502 upstream_error
     │   └── CredentialsRefused      502
     ├── Unavailable                 503 service_unavailable
     │   ├── ModelNotReady           503
+    │   ├── Overloaded              503
     │   └── TooManyConnections      503
     └── DeadlineExceeded            504 timeout
 
@@ -144,13 +146,17 @@ class MethodNotAllowed(ProxyError):
     native_type = "UnknownOperationException"
 
 
-class Throttled(ProxyError):
-    """SageMaker throttles, and went on doing so through our retries."""
+class RateLimited(ProxyError):
+    """The key has used up one of its limits; ``Retry-After`` says for how long."""
 
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
     native_type = "ThrottlingException"
+
+
+class Throttled(RateLimited):
+    """SageMaker throttles, and went on doing so through our retries."""
 
 
 class UpstreamFailed(ProxyError):
@@ -186,6 +192,12 @@ class ModelNotReady(Unavailable):
         )
 
 
+class Overloaded(Unavailable):
+    """The worker has as many requests as it takes at once, and no place to wait was free."""
+
+    code = "overloaded"
+
+
 class TooManyConnections(Unavailable):
     """This connection is over ``server.max_connections``."""
 
@@ -218,5 +230,5 @@ class ContainerError(ProxyError):
         super().__init__(answer.body or "the model refused the request", refusal=refusal)
         self.status = answer.status
         self.answer = answer
-        if answer.status == Throttled.status:
-            self.type, self.code = Throttled.type, Throttled.code
+        if answer.status == RateLimited.status:
+            self.type, self.code = RateLimited.type, RateLimited.code

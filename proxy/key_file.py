@@ -5,18 +5,21 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from proxy.keys import EVERY_MODEL, Caller, Key
+from proxy.keys import EVERY_MODEL, Caller, Key, KeyLimits
 
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 
-LIMITS = ("requests_per_minute", "tokens_per_minute", "max_concurrent")
+LIMITS = tuple(item.name for item in fields(KeyLimits))
+
+# What the counters can hold, and more than any model does.
+_MOST = 1_000_000_000
 _SETTINGS = ("sha256", "previous_sha256", "previous_expires", "models", "expires", *LIMITS)
 
 
@@ -28,16 +31,11 @@ class KeyFileError(ValueError):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class KeyFile:
-    """What a file holds: each key by its SHA-256, and the names that have a limit."""
+def read(path: Path) -> dict[str, Key]:
+    """Each key in ``path`` by its SHA-256 in hex.
 
-    keys: Mapping[str, Key]
-    limited: tuple[str, ...]
-
-
-def read(path: Path) -> KeyFile:
-    """Read and check ``path``. Raises ``KeyFileError`` with every problem at once."""
+    Raises ``KeyFileError`` with every problem at once.
+    """
     try:
         with path.open("rb") as file:
             document = tomllib.load(file)
@@ -64,8 +62,7 @@ def read(path: Path) -> KeyFile:
         problems += entry.problems
     if problems:
         raise KeyFileError([f"{path}: {problem}" for problem in problems])
-    limited = tuple(name for name, table in tables.items() if not table.keys().isdisjoint(LIMITS))
-    return KeyFile(keys, limited)
+    return keys
 
 
 class _Entry:
@@ -82,8 +79,7 @@ class _Entry:
                 f"keys.{name!r}: a name has up to 63 letters, digits, and . _ @ - between them"
             )
         self._check_names()
-        self._check_limits()
-        self._caller = Caller(name, self._models())
+        self._caller = Caller(name, self._models(), self._limits())
 
     def read(self) -> Iterator[tuple[str, Key]]:
         """Each SHA-256 with what it stands for."""
@@ -110,11 +106,12 @@ class _Entry:
                 close = difflib.get_close_matches(name, _SETTINGS, n=1)
                 self._add(name, "is no setting" + (f"; did you mean {close[0]}?" if close else ""))
 
-    def _check_limits(self) -> None:
-        for name in LIMITS:
-            value = self._table.get(name, 1)
-            if type(value) is not int or value < 1:
-                self._add(name, f"must be a whole number above 0, not {value!r}")
+    def _limits(self) -> KeyLimits:
+        limits = {name: self._table[name] for name in LIMITS if name in self._table}
+        for name, value in limits.items():
+            if type(value) is not int or not 0 < value <= _MOST:
+                self._add(name, f"must be a whole number from 1 to {_MOST}, not {value!r}")
+        return KeyLimits(**limits)
 
     def _models(self) -> tuple[str, ...]:
         value = self._table.get("models", list(EVERY_MODEL))

@@ -25,11 +25,24 @@ class InvalidKeyFormat(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What the keys of one name may use together; 0: as much as they like."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0  # in prompts and answers
+    max_concurrent: int = 0
+
+
+NO_LIMITS = KeyLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """The holder of a key, by the key's name, and what it may call."""
 
     name: str
     models: tuple[str, ...] = EVERY_MODEL  # patterns such as "embed-*"
+    limits: KeyLimits = NO_LIMITS
 
     def may_call(self, model: str) -> bool:
         """Whether a pattern of this caller takes in ``model``."""

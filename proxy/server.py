@@ -23,12 +23,15 @@ from proxy.application import make_application
 from proxy.catalog import Catalog
 from proxy.config import Config
 from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
+from proxy.guesses import Guesses
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
+from proxy.limits import Limits
 from proxy.log import log_fields
 from proxy.models import Models
 from proxy.sagemaker import SageMaker
 from proxy.signing import Signer
+from proxy.windows import Windows
 from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
@@ -111,7 +114,9 @@ class Worker:
         aws: Aws,
         sockets: list[socket.socket],
         ssl_context: ssl.SSLContext | None,
+        windows: Windows,
     ) -> None:
+        self._windows = windows
         self._config = config
         self._keys = keys
         self._aws = aws
@@ -160,6 +165,8 @@ class Worker:
         return Services(
             config=self._config,
             keys=self._keys,
+            guesses=Guesses(),
+            limits=Limits(self._config.limits, self._windows, self._keys.callers().values()),
             credentials=credentials,
             catalog=catalog,
             models=Models(
@@ -245,6 +252,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m proxy.server", description=__doc__)
     parser.add_argument("--report-to", type=int, required=True, metavar="FD")
     parser.add_argument("--sockets", type=int, required=True, nargs="+", metavar="FD")
+    parser.add_argument("--shared", metavar="DIR", type=Path)
+    parser.add_argument("--column", type=int, default=0, metavar="N")
     parser.add_argument("--config", metavar="FILE")
     options = parser.parse_args()
     # A terminal's signals reach every process; what they mean is the supervisor's to say.
@@ -256,6 +265,7 @@ def main() -> int:
         config = startup.load_config(options.config, {})
         keys = startup.load_keys(config)
         ssl_context, fingerprint = startup.prepare_tls(config)
+        windows = startup.open_windows(options.shared, options.column, keys)
         aws = Aws(config.region)
     except (startup.StartFailed, AwsConfigurationError) as exc:
         reporter.failed(str(exc))
@@ -266,7 +276,7 @@ def main() -> int:
         each.set_inheritable(False)
     # Installed, each release has a virtual environment of its own.
     release = Path(sys.prefix).resolve().name
-    worker = Worker(startup.fit_file_limit(config), keys, aws, sockets, ssl_context)
+    worker = Worker(startup.fit_file_limit(config), keys, aws, sockets, ssl_context, windows)
     uvloop.run(worker.run(reporter, release=release, certificate_sha256=fingerprint))
     # A thread that still waits for AWS must not hold up the exit.
     logging.shutdown()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import ssl
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,17 @@ from typing import Any
 from proxy import certificates, key_file, log
 from proxy.config import Config, ConfigError, load
 from proxy.key_file import KeyFileError
-from proxy.keys import DEFAULT_NAME, Caller, InvalidKeyFormat, Key, KeyRing, check_key, hash_key
+from proxy.keys import (
+    DEFAULT_NAME,
+    NO_LIMITS,
+    Caller,
+    InvalidKeyFormat,
+    Key,
+    KeyRing,
+    check_key,
+    hash_key,
+)
+from proxy.windows import Windows, WindowsFull
 
 logger = logging.getLogger(__name__)
 
@@ -38,15 +49,7 @@ def load_keys(config: Config) -> KeyRing:
     keys: dict[str, Key] = {}
     try:
         if config.keys_file:
-            file = key_file.read(Path(config.keys_file))
-            keys.update(file.keys)
-            if file.limited:
-                log.log_fields(
-                    logger,
-                    logging.WARNING,
-                    "limits of keys are read, but this version does not enforce them yet",
-                    keys=file.limited,
-                )
+            keys.update(key_file.read(Path(config.keys_file)))
         if config.api_key:
             keys[hash_key(check_key(config.api_key))] = Key(Caller(DEFAULT_NAME))
     except (KeyFileError, InvalidKeyFormat) as exc:
@@ -58,6 +61,19 @@ def load_keys(config: Config) -> KeyRing:
             "make one with: sagemaker-proxy new-key (or: python -m proxy new-key)"
         )
     return KeyRing(keys)
+
+
+def open_windows(shared: Path | None, column: int, keys: KeyRing) -> Windows:
+    """The counts of every key that has a limit, in the folder that the workers share.
+
+    A supervisor of an older release gives none: then this worker counts alone. Raises
+    ``StartFailed``.
+    """
+    names = [caller.name for caller in keys.callers().values() if caller.limits != NO_LIMITS]
+    try:
+        return Windows(shared or Path(tempfile.mkdtemp(prefix="shared-")), column, names)
+    except (OSError, WindowsFull) as exc:
+        raise StartFailed(f"cannot count what the keys use: {exc}") from exc
 
 
 def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:

@@ -29,8 +29,11 @@ HUNG_SECONDS = 5.0
 class WorkerProcess:
     """A fresh ``exec`` of the current code, which inherits its listening sockets."""
 
-    def __init__(self, slot: int, process: asyncio.subprocess.Process, report: Any) -> None:
+    def __init__(
+        self, slot: int, column: int, process: asyncio.subprocess.Process, report: Any
+    ) -> None:
         self.slot = slot
+        self.column = column
         self.pid = process.pid
         self.began = time.monotonic()
         self.details: dict[str, object] = {}
@@ -46,9 +49,16 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, slot: int, sockets: Sequence[socket.socket], arguments: Sequence[str]
+        cls,
+        slot: int,
+        column: int,
+        sockets: Sequence[socket.socket],
+        arguments: Sequence[str],
     ) -> WorkerProcess:
-        """Start one. ``arguments`` are those of the command line that it shares with us."""
+        """Start one, to which ``column`` belongs of what all workers share.
+
+        ``arguments`` are those of the command line that all have.
+        """
         ours, theirs = socket.socketpair()
         # Where the path leads now: the link to the current release may be moved while it runs, and
         # what it imports late has to be of its own release.
@@ -59,6 +69,7 @@ class WorkerProcess:
                 str(executable.parent.resolve() / executable.name),
                 *("-m", "proxy.server", "--report-to", str(theirs.fileno())),
                 *("--sockets", *map(str, fds)),
+                *("--column", str(column)),
                 *arguments,
                 pass_fds=[*fds, theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
@@ -69,7 +80,7 @@ class WorkerProcess:
         finally:
             theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
-        return cls(slot, process, (reader, writer))
+        return cls(slot, column, process, (reader, writer))
 
     async def wait_ready(self, seconds: float) -> bool:
         """Whether it says that it is ready to serve, within so many seconds."""

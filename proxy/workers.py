@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import signal
 import socket
 import time
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
+from proxy import windows
 from proxy.log import log_fields
 from proxy.startup import StartFailed
 from proxy.worker_process import LINGER_SECONDS, RETIRE, WorkerProcess
@@ -32,10 +35,14 @@ _END_SECONDS = 5.0
 class Workers:
     """One worker for each group of sockets."""
 
-    def __init__(self, sockets: list[list[socket.socket]], arguments: Sequence[str]) -> None:
-        """``arguments`` are passed on to each worker."""
+    def __init__(
+        self, sockets: list[list[socket.socket]], arguments: Sequence[str], shared: Path
+    ) -> None:
+        """``arguments`` go on to each worker, and so does ``shared``, a folder for them all."""
         self._sockets = sockets
-        self._arguments = arguments
+        self._arguments = [*arguments, "--shared", str(shared)]
+        self._shared = shared
+        self._columns: set[int] = set()  # in use
         self._serving: dict[int, WorkerProcess] = {}
         self._all: set[WorkerProcess] = set()  # those that start or drain, too
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,9 +150,13 @@ class Workers:
     async def _start_worker(self, slot: int) -> WorkerProcess:
         if self._ending:
             raise StartFailed("the server ends")
+        column = next(n for n in itertools.count() if n not in self._columns)
+        self._columns.add(column)
         try:
-            worker = await WorkerProcess.start(slot, self._sockets[slot], self._arguments)
+            sockets = self._sockets[slot]
+            worker = await WorkerProcess.start(slot, column, sockets, self._arguments)
         except OSError as exc:
+            self._columns.discard(column)
             raise StartFailed(f"cannot start a worker: {exc}") from exc
         self._all.add(worker)
         self._spawn(self._watch(worker))
@@ -160,6 +171,8 @@ class Workers:
     async def _watch(self, worker: WorkerProcess) -> None:
         """Wait for a worker's end; replace it if nobody asked it to end."""
         await worker.wait()
+        windows.forget_in_use(self._shared, worker.column)
+        self._columns.discard(worker.column)
         self._all.discard(worker)
         if self._serving.get(worker.slot) is worker:
             self._lose(worker)

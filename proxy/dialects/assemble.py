@@ -11,8 +11,9 @@ import msgspec
 from proxy.dialects.base import Usage
 from proxy.dialects.failures import find_failure
 from proxy.dialects.lines import DONE, PayloadSplitter
-from proxy.dialects.rewriting import read_values, with_values
-from proxy.errors import InvalidRequest, UpstreamFailed
+from proxy.dialects.rewriting import with_values
+from proxy.dialects.stream_options import with_usage
+from proxy.errors import UpstreamFailed
 
 # Fields that name something come whole, and some servers repeat them.
 _WHOLE_TEXTS = frozenset({"id", "name", "object", "role", "type"})
@@ -22,15 +23,7 @@ _ENDED_EARLY = "the model's stream ended before its answer did"
 
 def as_stream(body: bytes) -> bytes:
     """The same request, but for a stream that tells the usage. Raises ``InvalidRequest``."""
-    options = read_values(body).get("stream_options")
-    rewritten = b'{"include_usage":true}'
-    if options is not None and bytes(options) != b"null":
-        try:
-            rewritten = with_values(bytes(options), {"include_usage": b"true"})
-        except InvalidRequest as exc:
-            message = "the field 'stream_options' must be an object"
-            raise InvalidRequest(message, param="stream_options") from exc
-    return with_values(body, {"stream": b"true", "stream_options": rewritten})
+    return with_values(with_usage(body)[0], {"stream": b"true"})
 
 
 class ChatAssembler:

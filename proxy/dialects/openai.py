@@ -14,6 +14,7 @@ import msgspec
 from proxy.dialects.base import Operation, Rendered, Settings, Stream, Usage, Whole
 from proxy.dialects.failures import find_failure
 from proxy.dialects.rewriting import with_values
+from proxy.dialects.stream_options import with_usage, without_usage
 from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
 from proxy.sse import EventSplitter, EventTooLarge
 
@@ -87,12 +88,15 @@ def read_usage(data: bytes) -> Usage | None:
 def render(body: bytes, operation: Operation, *, model: str, settings: Settings) -> Rendered:
     """The client's bytes, but for the model's name where the container has its own.
 
-    Raises ``InvalidRequest`` as ``with_model`` does.
+    A stream is asked for its usage, which a client that did not ask is not shown. Raises
+    ``InvalidRequest`` as ``with_model`` and ``with_usage`` do.
     """
-    stream = operation in _STREAMED and read_stream(body)
     if settings.served_model is not None:
         body = with_model(body, settings.served_model)
-    return Rendered([body], OpenAIStream() if stream else OpenAIWhole())
+    if operation not in _STREAMED or not read_stream(body):
+        return Rendered([body], OpenAIWhole())
+    body, asks = with_usage(body)
+    return Rendered([body], OpenAIStream(shows_usage=asks))
 
 
 _STREAMED = (Operation.CHAT, Operation.COMPLETIONS)
@@ -118,8 +122,9 @@ class OpenAIWhole(Whole):
 class OpenAIStream(Stream):
     """Whole events, bytes as they came, up to the first that is an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shows_usage: bool = True) -> None:
         super().__init__()
+        self._shows_usage = shows_usage
         self._splitter = EventSplitter()
 
     def _receive(self, payload: bytes) -> None:
@@ -136,6 +141,8 @@ class OpenAIStream(Stream):
     def _pass_on(self, events: bytes) -> None:
         if b'"usage"' in events and (usage := read_usage(events)):
             self.usage = usage
+            if not self._shows_usage:
+                events = without_usage(events)
         if b'"error"' in events and (found := _ERROR.search(events)):
             self._send(events[: found.start()])
             raise _stream_error(found[1])

@@ -7,21 +7,39 @@ from collections.abc import Iterator, Sequence
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from proxy.config import ServerConfig
-from proxy.errors import HeadersTooLarge, InvalidKey, MethodNotAllowed, RequestTooLarge
-from proxy.keys import Caller, KeyRing
+from proxy.errors import (
+    HeadersTooLarge,
+    InvalidKey,
+    MethodNotAllowed,
+    RateLimited,
+    RequestTooLarge,
+)
+from proxy.handlers.services import Services
+from proxy.keys import Caller
 
 _CORS_MAX_AGE_SECONDS = "600"
 
 _SHOWN_METHOD_CHARACTERS = 20
 
 
-def authenticate(headers: HTTPHeaders, keys: KeyRing) -> Caller:
-    """The caller whose key the request brings. Raises ``InvalidKey``."""
+def authenticate(request: HTTPServerRequest, services: Services) -> Caller:
+    """The caller whose key the request brings.
+
+    Raises ``InvalidKey``, and ``RateLimited`` in its place when many wrong ones have come from the
+    address. A right one is let in all the same: an address may be that of many clients, and no
+    number of guesses finds a UUID4.
+    """
+    headers = request.headers
     scheme, _, bearer = headers.get("Authorization", "").partition(" ")
     offered = [headers.get("X-API-Key", ""), bearer if scheme.lower() == "bearer" else ""]
     for key in filter(None, offered):
-        if caller := keys.find(key):
+        if caller := services.keys.find(key):
             return caller
+    if any(offered) and (seconds := services.guesses.note(request.remote_ip or "")):
+        raise RateLimited(
+            f"too many wrong API keys from your address; try again in {seconds} s",
+            headers={"Retry-After": str(seconds)},
+        )
     raise InvalidKey(
         "the API key is not valid"
         if any(offered)

@@ -74,7 +74,7 @@ class BaseHandler(RequestLifecycle):
         if self.request.method == "OPTIONS":
             return
         if not self.public:
-            self.caller = admission.authenticate(headers, self.services.keys)
+            self.caller = admission.authenticate(self.request, self.services)
         if self.request.method not in self.methods:
             raise admission.method_not_allowed(self.request.method, self.methods)
         admission.check_announced_body(headers, server)
@@ -126,6 +126,10 @@ class BaseHandler(RequestLifecycle):
 
     # --- the answer --------------------------------------------------------------------------
 
+    async def serve(self, *path: str) -> None:
+        """``respond``, with what has to be before and after it."""
+        await self.respond(*path)
+
     async def respond(self, *path: str) -> None:
         """Answer the request. ``path`` holds the groups of the route's pattern."""
         raise NotImplementedError
@@ -136,7 +140,7 @@ class BaseHandler(RequestLifecycle):
         self.task = asyncio.current_task()
         try:
             async with asyncio.timeout(self.services.config.server.request_timeout_seconds):
-                await self.respond(*path)
+                await self.serve(*path)
         except ProxyError as error:
             self._fail(error)
         except TimeoutError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from proxy.answer import Answer
 from proxy.dialects import openai
 from proxy.dialects.base import Usage
 from proxy.errors import ModelNotFound, ModelNotReady, ProxyError
 from proxy.handlers.base import JSON, BaseHandler
+from proxy.keys import Caller
 from proxy.log import log_fields
 from proxy.models import Target
 from proxy.sagemaker import Invocation
@@ -21,6 +23,9 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _FLUSH_BYTES = 64 * 1024
+
+# A shorter wait is none.
+_SHOWN_SECONDS = 0.001
 
 # No model has a longer name; what the log shows of one that there is not is bounded.
 _MODEL_CHARACTERS = 128
@@ -55,6 +60,21 @@ class RelayHandler(BaseHandler):
 
     # What to write when an answer fails after its first byte; None: cut the connection.
     late_ending: Callable[[ProxyError], bytes] | None = None
+
+    async def serve(self, *path: str) -> None:
+        """Answer within the limits of the key. Raises ``RateLimited`` and ``Overloaded``."""
+        limits, caller = self.services.limits, cast(Caller, self.caller)  # no such route is public
+        for standing in limits.take(caller):
+            for name, value in standing.headers():
+                self.set_header(name, value)
+        began = time.monotonic()
+        await limits.enter(caller)
+        try:
+            if (queued := time.monotonic() - began) > _SHOWN_SECONDS:
+                self.log_details["queued_milliseconds"] = round(queued * 1000, 1)
+            await self.respond(*path)
+        finally:
+            limits.gate.leave(caller.name)
 
     async def route_by_body(self) -> tuple[list[Target], bytes, bool]:
         """Where the body's ``model`` leads to, the body, and whether to stream the answer.
@@ -166,8 +186,10 @@ class RelayHandler(BaseHandler):
                 self.set_header(name, value.encode(errors="surrogateescape").decode("latin-1"))
 
     def note_usage(self, usage: Usage | None) -> None:
-        """Keep the token counts, if there are any, for the access log."""
+        """Count the tokens, if they are told, for the key's limit and for the access log."""
         if usage:
+            tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+            self.services.limits.count_tokens(cast(Caller, self.caller), tokens)
             self.log_details["prompt_tokens"] = usage.prompt_tokens
             self.log_details["completion_tokens"] = usage.completion_tokens
 

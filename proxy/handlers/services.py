@@ -12,7 +12,9 @@ from tornado.iostream import BaseIOStream
 from proxy.catalog import Catalog
 from proxy.config import Config
 from proxy.credentials import CredentialsProvider
+from proxy.guesses import Guesses
 from proxy.keys import KeyRing
+from proxy.limits import Limits
 from proxy.models import Models
 from proxy.sagemaker import SageMaker
 
@@ -62,6 +64,8 @@ class Services:
 
     config: Config
     keys: KeyRing
+    guesses: Guesses
+    limits: Limits
     credentials: CredentialsProvider
     catalog: Catalog
     models: Models

@@ -89,7 +89,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             rows.update(zip(names, defaults, strict=True))
     config = Config()
     expected = {"region": "", "keys_file": '""'}
-    for name in ("server", "upstream", "catalog"):
+    for name in ("server", "upstream", "catalog", "limits"):
         for item in dataclasses.fields(getattr(config, name)):
             value = getattr(getattr(config, name), item.name)
             value = list(value) if isinstance(value, tuple) else value

@@ -7,7 +7,7 @@ import pytest
 
 from proxy import key_file
 from proxy.key_file import KeyFileError
-from proxy.keys import KeyRing, hash_key, new_key
+from proxy.keys import NO_LIMITS, KeyLimits, KeyRing, hash_key, new_key
 
 
 def write(directory: Path, text: str) -> Path:
@@ -17,7 +17,7 @@ def write(directory: Path, text: str) -> Path:
 
 
 def ring(directory: Path, text: str) -> KeyRing:
-    return KeyRing(key_file.read(write(directory, text)).keys)
+    return KeyRing(key_file.read(write(directory, text)))
 
 
 def problems(directory: Path, text: str) -> list[str]:
@@ -82,12 +82,15 @@ def test_a_key_ends_while_the_ring_is_in_use(
     assert keys.find(new) is not None
 
 
-def test_names_with_limits_are_told(tmp_path: Path) -> None:
+def test_limits_are_the_callers(tmp_path: Path) -> None:
+    limits = "requests_per_minute = 600\ntokens_per_minute = 200_000\nmax_concurrent = 32"
     text = "".join(
         f'[keys.{name}]\nsha256 = "{hash_key(new_key())}"\n{limit}\n'
-        for name, limit in (("a", ""), ("b", "max_concurrent = 3"))
+        for name, limit in (("a", ""), ("b", limits))
     )
-    assert key_file.read(write(tmp_path, text)).limited == ("b",)
+    a, b = key_file.read(write(tmp_path, text)).values()
+    assert a.caller.limits == NO_LIMITS
+    assert b.caller.limits == KeyLimits(600, 200_000, 32)
 
 
 def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
@@ -101,8 +104,8 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         "kyes",
         "keys.a.modles",
         "keys.a.sha256",
-        "keys.b.max_concurrent",
         "keys.b.models",
+        "keys.b.max_concurrent",
         "keys.b.sha256",
         "keys.b.expires",
         "keys.'c d'",

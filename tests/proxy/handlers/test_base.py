@@ -53,7 +53,17 @@ class RefusingLate(Public):
 async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, WorkerState]]:
     state = WorkerState()
     nothing = cast(Any, None)
-    services = Services(Config(), KeyRing({}), nothing, nothing, nothing, nothing, state)
+    services = Services(
+        config=Config(),
+        keys=KeyRing({}),
+        guesses=nothing,
+        limits=nothing,
+        credentials=nothing,
+        catalog=nothing,
+        models=nothing,
+        sagemaker=nothing,
+        state=state,
+    )
     application = Application([(r"/", handler, {"services": services, "route": "/"})])
     server = HTTPServer(application)
     sockets = bind_sockets(0, "127.0.0.1")

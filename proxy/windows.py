@@ -1,0 +1,203 @@
+"""Counts by name, of the last minute and of this moment, that all workers of a host share.
+
+Each worker writes a file of its own, its column, and adds up what is in all of them. So nothing is
+locked while requests are served, and a worker that dies leaves nothing half done. The columns
+belong to the supervisor's folder and outlive the workers: a new one goes on where another ended.
+
+A column is an array of unsigned 32-bit numbers: how many are in use now, for each name; then, for
+each name, a record of its last second and of what was counted in each of its last seconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+# Names for which something is counted, over the life of the service.
+CAPACITY = 1 << 16
+
+_SECONDS = 60
+
+# A power of two that holds a minute, the second that has begun, and some that are written next.
+_RING = 64
+_MASK = _RING - 1
+
+_WORD = 4
+_HEAD_WORDS = 4  # the last second, then unused
+_RECORD_WORDS = _HEAD_WORDS + 2 * _RING
+_COLUMN_BYTES = _WORD * CAPACITY * (1 + _RECORD_WORDS)
+
+_NAMES = "names"
+_DIGEST_BYTES = 16
+_NAMES_HEAD_BYTES = 64  # how many columns there have been, then unused
+_NAMES_BYTES = _NAMES_HEAD_BYTES + _DIGEST_BYTES * CAPACITY
+_NO_NAME = bytes(_DIGEST_BYTES)
+
+
+class WindowsFull(Exception):
+    """More names than there is room for."""
+
+
+class Counter(IntEnum):
+    """What is counted."""
+
+    REQUESTS = 0
+    TOKENS = 1
+
+
+class Windows:
+    """The counts as one worker sees and changes them. No call waits for another worker."""
+
+    def __init__(self, directory: Path, column: int, names: Iterable[str]) -> None:
+        """``column`` is nobody else's while this worker runs; ``names`` are all that are counted.
+
+        Raises ``WindowsFull`` and ``OSError``.
+        """
+        self._directory = directory
+        self._column = column
+        with _locked(directory / _NAMES) as shared:
+            self._slots = {name: _find_slot(shared, name) for name in names}
+            head = memoryview(shared).cast("I")
+            head[0] = max(head[0], column + 1)
+        self._head = memoryview(_map(directory / _NAMES, _NAMES_BYTES)).cast("I")
+        self._columns: dict[int, memoryview] = {}
+        self._ours = self._open(column)
+        self._ours[:CAPACITY] = memoryview(bytes(_WORD * CAPACITY)).cast("I")
+        self._columns[column] = self._ours
+
+    def add(self, name: str, counter: Counter, amount: int) -> None:
+        """Count ``amount`` more, or fewer if it is negative, in this second."""
+        now = _now()
+        record = self._record(name)
+        ours = self._ours
+        for second in range(max(ours[record] + 1, now - _MASK), now + 1):
+            for ring in _rings(record):
+                ours[ring + (second & _MASK)] = 0
+        ours[record] = now
+        place = _rings(record)[counter] + (now & _MASK)
+        ours[place] = min(max(ours[place] + amount, 0), 0xFFFFFFFF)
+
+    def count(self, name: str, counter: Counter) -> int:
+        """How many were counted in the last 60 seconds, by all workers.
+
+        The second in which the minute began is counted as a whole, so it is never too few.
+        """
+        now, record, total = _now(), self._record(name), 0
+        for column in self._all():
+            last = column[record]
+            if last < now - _SECONDS:
+                continue
+            first, end = max(now - _SECONDS, last - _MASK) & _MASK, min(now, last) & _MASK
+            ring = _rings(record)[counter]
+            if first <= end:
+                total += sum(column[ring + first : ring + end + 1])
+            else:
+                total += sum(column[ring + first : ring + _RING])
+                total += sum(column[ring : ring + end + 1])
+        return total
+
+    def wait_seconds(self, name: str, counter: Counter, below: int) -> int:
+        """In how many seconds the count will be under ``below``, if nothing is added; 0 if it is.
+
+        60 and a bit at most, for by then all of it is over.
+        """
+        excess = self.count(name, counter) - below
+        if excess < 0:
+            return 0
+        now, place = _now(), _rings(self._record(name))[counter]
+        record = self._record(name)
+        for second in range(now - _SECONDS, now + 1):
+            excess -= sum(
+                column[place + (second & _MASK)]
+                for column in self._all()
+                if second <= column[record] < second + _RING
+            )
+            if excess < 0:
+                return second + _SECONDS + 1 - now
+        return _SECONDS + 1
+
+    def enter(self, name: str) -> None:
+        """One more is in use now."""
+        self._ours[self._slots[name]] += 1
+
+    def leave(self, name: str) -> None:
+        """One fewer is in use now."""
+        self._ours[self._slots[name]] -= 1
+
+    def in_use(self, name: str) -> int:
+        """How many are in use now, in all workers."""
+        slot = self._slots[name]
+        return sum(column[slot] for column in self._all())
+
+    def _record(self, name: str) -> int:
+        return CAPACITY + self._slots[name] * _RECORD_WORDS
+
+    def _all(self) -> Iterable[memoryview]:
+        if self._head[0] > len(self._columns):
+            for column in range(self._head[0]):
+                if column not in self._columns:
+                    self._columns[column] = self._open(column)
+        return self._columns.values()
+
+    def _open(self, column: int) -> memoryview:
+        return memoryview(_map(_path(self._directory, column), _COLUMN_BYTES)).cast("I")
+
+
+def forget_in_use(directory: Path, column: int) -> None:
+    """Nothing is in use any more in ``column``, whose worker has ended.
+
+    Does nothing if there is no such column.
+    """
+    path = _path(directory, column)
+    if path.exists():
+        with path.open("r+b") as file:
+            file.write(bytes(_WORD * CAPACITY))
+
+
+def _now() -> int:
+    return int(time.monotonic())  # the same clock in all processes
+
+
+def _rings(record: int) -> tuple[int, int]:
+    return record + _HEAD_WORDS, record + _HEAD_WORDS + _RING
+
+
+def _path(directory: Path, column: int) -> Path:
+    return directory / f"column-{column}"
+
+
+def _map(path: Path, size: int) -> mmap.mmap:
+    """The file's memory; its pages take no space before something is written to them."""
+    with path.open("a+b") as file:
+        file.truncate(size)
+        return mmap.mmap(file.fileno(), size)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[mmap.mmap]:
+    """The names' memory while nobody else has it: for a start, not for a request."""
+    shared = _map(path, _NAMES_BYTES)
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield shared
+
+
+def _find_slot(shared: mmap.mmap, name: str) -> int:
+    """Where the counts of ``name`` are; a free place becomes its own."""
+    digest = hashlib.sha256(name.encode()).digest()[:_DIGEST_BYTES]
+    start = int.from_bytes(digest[:8])
+    for probe in range(CAPACITY):
+        slot = (start + probe) % CAPACITY
+        position = _NAMES_HEAD_BYTES + slot * _DIGEST_BYTES
+        found = shared[position : position + _DIGEST_BYTES]
+        if found == _NO_NAME:
+            shared[position : position + _DIGEST_BYTES] = digest
+        if found in (_NO_NAME, digest):
+            return slot
+    raise WindowsFull(f"there is room for {CAPACITY} names with limits")
