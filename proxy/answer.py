@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
 from types import TracebackType
 from typing import TypeVar
 
@@ -25,7 +24,7 @@ class Answer:
         self.status: int = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
         self._splitter = eventstream.FrameSplitter()
-        self._held: list[bytes] = []
+        self._payloads: AsyncGenerator[bytes] | None = None
 
     async def __aenter__(self) -> Answer:
         return self
@@ -36,8 +35,7 @@ class Answer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # An answer that was not read to its end takes its connection with it, at once.
-        self._response.close()
+        self.close()
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives; what has arrived together comes together."""
@@ -51,24 +49,37 @@ class Answer:
                 return
             yield data
 
-    async def begin(self) -> None:
-        """Wait for the first frames of an event stream. Raises what they report, if they do."""
-        async with aclosing(self.chunks()) as chunks:
-            async for data in chunks:
-                if frames := _checked(self._splitter.feed, data):
-                    self._held = frames
-                    first = _checked(eventstream.decode, frames[0])
-                    if first.exception:
-                        raise stream_error(first.exception, first.payload)
-                    return
-
     async def frames(self) -> AsyncIterator[bytes]:
         """An event stream's whole frames, end to end, as they arrive."""
         async for frames in self._whole_frames():
             yield b"".join(frames)
 
     async def payloads(self) -> AsyncIterator[bytes]:
-        """The model's own bytes out of an event stream. Raises what the stream reports."""
+        """The model's own bytes out of an event stream. Raises what the stream reports.
+
+        Those that ``take`` has taken are not among them.
+        """
+        while (payload := await self.take()) is not None:
+            yield payload
+
+    async def take(self) -> bytes | None:
+        """The next of the payloads; None at the end. Raises what the stream reports.
+
+        If it raises, whatever it is, the answer is closed.
+        """
+        if self._payloads is None:
+            self._payloads = self._read_payloads()
+        try:
+            return await anext(self._payloads, None)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection; one whose answer was not read to its end ends with it."""
+        self._response.close()
+
+    async def _read_payloads(self) -> AsyncGenerator[bytes]:
         async for frames in self._whole_frames():
             parts: list[bytes] = []
             failure: ProxyError | None = None
@@ -85,8 +96,6 @@ class Answer:
                 raise failure
 
     async def _whole_frames(self) -> AsyncIterator[list[bytes]]:
-        if self._held:
-            yield self._held
         async for data in self.chunks():
             if frames := _checked(self._splitter.feed, data):
                 yield frames

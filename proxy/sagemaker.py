@@ -36,6 +36,11 @@ _KEEP_ALIVE_SECONDS = 30.0
 _SKIPPED_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
+_PREFIX = "x-amzn-sagemaker-"
+_COMPONENT = "inference-component"
+_CHOOSING = (_COMPONENT, "target-container-hostname", "target-model", "target-variant")
+
+
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """One call: the endpoint's name, the headers SageMaker reads, and the body as it is."""
@@ -48,8 +53,20 @@ class Invocation:
     @property
     def deployment(self) -> str:
         """The name of what is called: an endpoint, or one of its inference components."""
-        component = self.headers.get("X-Amzn-SageMaker-Inference-Component")
+        component = self._chosen().get(_COMPONENT)
         return f"{self.endpoint}/{component}" if component else self.endpoint
+
+    @property
+    def sleeper(self) -> str:
+        """The name of what can be asleep by itself: a deployment, or a part of one."""
+        chosen = self._chosen()
+        chosen.pop(_COMPONENT, None)
+        return " ".join((self.deployment, *(f"{name}={chosen[name]}" for name in sorted(chosen))))
+
+    def _chosen(self) -> dict[str, str]:
+        """What the headers choose in the endpoint, by their names without what all begin with."""
+        lower = {name.lower(): value for name, value in self.headers.items()}
+        return {name: lower[_PREFIX + name] for name in _CHOOSING if _PREFIX + name in lower}
 
 
 class SageMaker:
@@ -110,9 +127,7 @@ class SageMaker:
 
     async def _call(self, operation: str, invocation: Invocation) -> Answer:
         attempt = partial(self._attempt, operation, invocation)
-        if invocation.wait is None:
-            return await attempt()
-        return await self._waking.call(invocation.deployment, attempt, invocation.wait)
+        return await self._waking.call(invocation.sleeper, attempt, invocation.wait)
 
     async def _attempt(self, operation: str, invocation: Invocation) -> Answer:
         """Send until SageMaker takes the call, or trying again would be wrong."""

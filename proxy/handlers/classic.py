@@ -59,25 +59,26 @@ class PredictHandler(RelayHandler):
         """Call the model, and pass its answer on as it is."""
         targets, body, stream = await self.route_by_body()
 
-        async def call(target: Target, wait: Wait | None) -> Answer:
+        async def call(target: Target, wait: Wait | None) -> tuple[Answer, bytes | None]:
+            first = None
             model = target.settings.served_model
             sent = body if model is None else with_model(body, model)
             invocation = self.invocation_of(target, sent, wait)
             if not stream:
-                return await self.services.sagemaker.invoke(invocation)
+                return await self.services.sagemaker.invoke(invocation), first
             answer = await self.services.sagemaker.invoke_stream(invocation)
             if wait is None:  # another target is left, should this one fail at once
-                await answer.begin()
-            return answer
+                first = await answer.take()
+            return answer, first
 
-        answer = await self.call_first(targets, call, Wait())
+        answer, first = await self.call_first(targets, call, Wait())
         if not stream:
             await self.relay(answer, ANSWER_HEADERS)
             return
         async with answer:
             self.copy_headers(answer, ANSWER_HEADERS)
             content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "text/plain")
-            await self.relay_pieces(answer.payloads(), content_type)
+            await self.relay_pieces(answer.payloads(), content_type, first)
 
 
 def mask_secrets(environment: dict[str, str]) -> dict[str, str]:

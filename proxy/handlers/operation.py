@@ -13,7 +13,7 @@ from proxy import sse
 from proxy.answer import Answer
 from proxy.dialects.assemble import ChatAssembler, as_stream
 from proxy.dialects.base import Operation, Rendered, Stream, Whole
-from proxy.dialects.openai import OpenAIStream
+from proxy.dialects.openai import USAGE_TAIL_BYTES, OpenAIStream, read_usage
 from proxy.dialects.table import DIALECTS
 from proxy.errors import ProxyError, UpstreamFailed
 from proxy.handlers.base import JSON
@@ -34,9 +34,10 @@ _MOST_ANSWER_BYTES = 256 * 1024 * 1024
 class _Reply:
     """What a container has answered: to be passed on as it comes, or whole in OpenAI's shape."""
 
-    answer: Answer | None
+    answer: Answer
     reader: Stream | Whole
-    whole: bytes = b""
+    whole: bytes | None = None  # None: is still to be read, but for its first events
+    events: bytes = b""
 
 
 class OperationHandler(RelayHandler):
@@ -47,14 +48,16 @@ class OperationHandler(RelayHandler):
     async def respond(self, *path: str) -> None:
         """Call the model; stream if the body says so."""
         targets, body, streams = await self.route_by_body()
+        streams = streams and self.operation in (Operation.CHAT, Operation.COMPLETIONS)
         wait = Wait(self.keep_alive if streams else None)
         call = partial(self._call, body, streams)
         reply = await self.call_first(targets, call, wait)
-        if reply.answer is None:
+        self.copy_headers(reply.answer, ANSWER_HEADERS)
+        if reply.whole is not None:
             self.set_header("Content-Type", JSON)
             self.write(reply.whole)
         elif isinstance(reply.reader, Stream):
-            await self._send_events(reply.answer, reply.reader)
+            await self._send_events(reply.answer, reply.reader, reply.events)
         else:
             await self.relay(reply.answer, ANSWER_HEADERS)
         self.note_usage(reply.reader.usage)
@@ -77,25 +80,25 @@ class OperationHandler(RelayHandler):
         invocations = [self.invocation_of(target, each, wait) for each in rendered.bodies]
         if isinstance(reader, Stream):
             answer = await sagemaker.invoke_stream(invocations[0])
-            if wait is None:  # another target is left, should this one fail at once
-                await answer.begin()
+            if wait is None and not _is_whole(answer, reader):
+                # Another target is left, should this one fail at once.
+                return _Reply(answer, reader, events=await _first_events(answer, reader))
             return _Reply(answer, reader)
         if reader.through:
             return _Reply(await sagemaker.invoke(invocations[0]), reader)
         slots = asyncio.Semaphore(_CONCURRENT_CALLS)
 
-        async def read(number: int) -> bytes:
+        async def read(number: int) -> tuple[Answer, bytes]:
             async with slots, await sagemaker.invoke(invocations[number]) as answer:
-                if number == 0:
-                    self.copy_headers(answer, ANSWER_HEADERS)
-                return await _read(answer)
+                return answer, await _read(answer.chunks())
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(read(number)) for number in range(len(invocations))]
         except* ProxyError as failures:
             raise failures.exceptions[0] from None
-        return _Reply(None, reader, reader.read([task.result() for task in tasks]))
+        answers, bodies = zip(*(task.result() for task in tasks), strict=True)
+        return _Reply(answers[0], reader, reader.read(list(bodies)))
 
     async def _call_long(self, body: bytes, target: Target, wait: Wait | None) -> _Reply:
         """Have the model stream, and put its answer together.
@@ -106,13 +109,14 @@ class OperationHandler(RelayHandler):
         reader, assembler = cast(Stream, rendered.reader), ChatAssembler()
         call = self.invocation_of(target, rendered.bodies[0], wait)
         async with await self.services.sagemaker.invoke_stream(call) as answer:
-            self.copy_headers(answer, ANSWER_HEADERS)
+            if _is_whole(answer, reader):
+                body = await _read(answer.payloads())
+                reader.usage = read_usage(body[-USAGE_TAIL_BYTES:])
+                return _Reply(answer, reader, body)
             async for payload in answer.payloads():
-                assembler.feed(reader.feed(payload))
-                if reader.error is not None:
-                    raise reader.error
-        assembler.feed(reader.end())
-        return _Reply(None, reader, assembler.end())
+                assembler.feed(_checked(reader, reader.feed(payload)))
+        assembler.feed(_checked(reader, reader.end()))
+        return _Reply(answer, reader, assembler.end())
 
     def _in_dialect(self, target: Target, body: bytes) -> Rendered:
         dialect = DIALECTS[target.dialect]
@@ -120,15 +124,13 @@ class OperationHandler(RelayHandler):
             body, self.operation, model=self.model or "", settings=target.settings
         )
 
-    async def _send_events(self, answer: Answer, reader: Stream) -> None:
+    async def _send_events(self, answer: Answer, reader: Stream, first: bytes) -> None:
         async with answer:
-            self.copy_headers(answer, ANSWER_HEADERS)
-            content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "")
-            if isinstance(reader, OpenAIStream) and "json" in content_type:  # no stream after all
-                await self._send_whole(answer, content_type)
+            if _is_whole(answer, reader):
+                await self._send_whole(answer, _content_type(answer))
                 return
             self._begin_events()
-            await self.relay_pieces(self._events(answer, reader), _EVENTS)
+            await self.relay_pieces(self._events(answer, reader), _EVENTS, first)
 
     async def _send_whole(self, answer: Answer, content_type: str) -> None:
         if not self.has_begun:
@@ -160,14 +162,42 @@ class OperationHandler(RelayHandler):
         self.begin_stream(_EVENTS)
 
 
-async def _read(answer: Answer) -> bytes:
-    pieces, size = [], 0
-    async for chunk in answer.chunks():
-        pieces.append(chunk)
-        size += len(chunk)
+def _content_type(answer: Answer) -> str:
+    return answer.headers.get("X-Amzn-SageMaker-Content-Type", "")
+
+
+def _is_whole(answer: Answer, reader: Stream) -> bool:
+    """Whether the container of a stream has answered in one piece after all."""
+    return isinstance(reader, OpenAIStream) and "json" in _content_type(answer)
+
+
+def _checked(reader: Stream, events: bytes) -> bytes:
+    """``events``, unless the last of them is a failure, which is raised."""
+    if reader.error is not None:
+        raise reader.error
+    return events
+
+
+async def _first_events(answer: Answer, reader: Stream) -> bytes:
+    """Wait for them; none if the stream ends before. Raises what it, or its container, reports."""
+    while (payload := await answer.take()) is not None:
+        events = reader.feed(payload)
+        if reader.error is not None:
+            answer.close()
+            raise reader.error
+        if events:
+            return events
+    return b""
+
+
+async def _read(pieces: AsyncIterator[bytes]) -> bytes:
+    read, size = [], 0
+    async for piece in pieces:
+        read.append(piece)
+        size += len(piece)
         if size > _MOST_ANSWER_BYTES:
             raise UpstreamFailed("the model's answer is too large to be put into OpenAI's shape")
-    return b"".join(pieces)
+    return b"".join(read)
 
 
 def _error_event(error: ProxyError) -> bytes:

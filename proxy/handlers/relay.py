@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 from proxy.answer import Answer
 from proxy.dialects import openai
 from proxy.dialects.base import Usage
-from proxy.errors import ModelNotFound, ModelNotReady, ProxyError
+from proxy.errors import InvalidRequest, ModelNotFound, ModelNotReady, ProxyError
 from proxy.handlers.base import JSON, BaseHandler
 from proxy.keys import Caller
 from proxy.log import log_fields
@@ -104,7 +104,14 @@ class RelayHandler(BaseHandler):
                 try:
                     return self.served_by(target, await call(target, None))
                 except ProxyError as error:
-                    if not (isinstance(error, ModelNotFound) or error.status >= 500):
+                    # Another target may do what this dialect can't, but not what the client wants
+                    # of the first: its own error is the answer.
+                    is_dialects = isinstance(error, InvalidRequest) and error.refusal is None
+                    if not (
+                        isinstance(error, ModelNotFound)
+                        or error.status >= 500
+                        or (failed and is_dialects)
+                    ):
                         raise
                     self.log_failed_target(target, error)
                     failed[target] = error
@@ -112,8 +119,9 @@ class RelayHandler(BaseHandler):
                 if not failed or isinstance(failed[target], ModelNotReady):
                     return self.served_by(target, await call(target, wait))
             # What has failed tells more than what is not there.
-            raise min(failed.values(), key=lambda error: isinstance(error, ModelNotFound))
+            raise min(failed.values(), key=lambda error: error.status < 500)
         finally:
+            failed.clear()  # each holds what it was raised in
             if wait.seconds:
                 self.log_details["waited_milliseconds"] = round(wait.seconds * 1000, 1)
 
@@ -146,13 +154,18 @@ class RelayHandler(BaseHandler):
                     unsent = 0
             self.note_usage(openai.read_usage(tail))
 
-    async def relay_pieces(self, pieces: AsyncIterator[bytes], content_type: str) -> None:
-        """Pass on pieces as they come. What arrives together is sent together.
+    async def relay_pieces(
+        self, pieces: AsyncIterator[bytes], content_type: str, first: bytes | None = None
+    ) -> None:
+        """Pass on pieces as they come, behind a ``first``. What arrives together is sent together.
 
         Nothing is sent before the first piece is here, so that a failure until then still gets a
         status of its own.
         """
         self.begin_stream(content_type)
+        if first:
+            self.write(first)
+            await self.flush()
         async for piece in pieces:
             self.write(piece)
             await self.flush()
@@ -171,6 +184,9 @@ class RelayHandler(BaseHandler):
             for name in _CALL_HEADERS
             if (value := self.request.headers.get(name)) is not None
         }
+        for name, value in headers.items():
+            if not value.isascii():
+                raise InvalidRequest(f"the header {name} must be ASCII")
         headers["Content-Type"] = JSON  # which the body has proved to be, whatever the client says
         if target.component:
             headers["X-Amzn-SageMaker-Inference-Component"] = target.component

@@ -255,3 +255,21 @@ async def test_a_large_body_is_signed_and_sent_as_a_small_one_is() -> None:
 
 def test_an_invocation_does_not_show_its_body() -> None:
     assert "body" not in repr(CALL)
+
+
+class TestInvocation:
+    @pytest.mark.parametrize("spelling", ["X-Amzn-SageMaker-", "X-Amzn-Sagemaker-"])
+    def test_components_are_deployments_however_the_header_is_spelt(self, spelling: str) -> None:
+        invocation = Invocation("llama", b"", {f"{spelling}Inference-Component": "small"})
+        assert invocation.deployment == invocation.sleeper == "llama/small"
+
+    def test_what_can_be_asleep_by_itself_is_told_apart(self) -> None:
+        headers = {
+            "Content-Type": "application/json",
+            "X-Amzn-SageMaker-Target-Variant": "canary",
+            "X-Amzn-SageMaker-Target-Model": "cold.tar.gz",
+            "X-Amzn-SageMaker-Session-Id": "mine",
+        }
+        invocation = Invocation("many", b"", headers)
+        assert invocation.deployment == "many"
+        assert invocation.sleeper == "many target-model=cold.tar.gz target-variant=canary"

@@ -1,14 +1,17 @@
 """A model that is not awake is poked by one call; the others wait for that one."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
 from proxy import waking
 from proxy.errors import (
     InvalidRequest,
+    ModelNotFound,
     ModelNotReady,
     ProxyError,
+    Refusal,
     Throttled,
     UpstreamFailed,
 )
@@ -27,15 +30,15 @@ class Model:
     def __init__(self, wakes_at: float = 10, then: ProxyError | None = None) -> None:
         self.calls = 0
         self.wakes_at = wakes_at
-        self._then = then
+        self.then = then
 
     async def __call__(self) -> str:
         self.calls += 1
         await asyncio.sleep(0)
         if self.calls < self.wakes_at:
             raise ModelNotReady("llama")
-        if self._then:
-            raise self._then
+        if self.then:
+            raise self.then
         return "answer"
 
 
@@ -44,6 +47,14 @@ NEVER = float("inf")
 
 async def call(state: Waking, model: Model, wait: Wait | None = None) -> str:
     return await state.call("llama", model, wait or Wait())
+
+
+async def sleeping(state: Waking, model: Model) -> asyncio.Task[str]:
+    """A call that waits already, for a model that is surely asleep."""
+    task = asyncio.create_task(call(state, model))
+    while model.calls < 2:
+        await asyncio.sleep(0)
+    return task
 
 
 async def test_one_that_is_awake_is_called_once_and_nobody_waits() -> None:
@@ -107,13 +118,169 @@ async def test_another_error_reaches_its_caller(error: ProxyError) -> None:
         await call(Waking(5), Model(wakes_at=3, then=error))
 
 
-async def test_a_model_that_fails_is_still_poked_by_one_alone() -> None:
-    state, model = Waking(5), Model(wakes_at=3, then=UpstreamFailed("broken"))
-    results = await asyncio.gather(
-        call(state, model), *(call(state, model) for _ in range(20)), return_exceptions=True
-    )
-    assert all(isinstance(result, UpstreamFailed) for result in results)
-    assert model.calls <= 21 + 3 + 21
+async def test_an_error_of_the_models_own_shows_that_it_is_awake() -> None:
+    broken = UpstreamFailed("broken", refusal=Refusal(424, "ModelError", b""))
+    state, model = Waking(5), Model(wakes_at=NEVER)
+    tasks = [await sleeping(state, model)]
+    tasks += [asyncio.create_task(call(state, model)) for _ in range(50)]
+    await asyncio.sleep(0)
+    model.wakes_at, model.then = 0, broken
+    assert await asyncio.gather(*tasks, return_exceptions=True) == [broken] * 51
+
+
+async def test_a_connection_that_fails_shows_nothing() -> None:
+    state, model = Waking(5), Model(wakes_at=NEVER)
+    tasks = [await sleeping(state, model)]
+    tasks += [asyncio.create_task(call(state, model)) for _ in range(3)]
+    await asyncio.sleep(0)
+    model.wakes_at, model.then = 0, UpstreamFailed("the connection broke")
+    done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 1
+    model.then = None
+    assert await asyncio.gather(*waiting) == ["answer"] * 3
+
+
+async def test_one_refusal_is_no_reason_to_hold_up_others() -> None:
+    state, model = Waking(5), Model(wakes_at=2)
+    first = asyncio.create_task(call(state, model))
+    while model.calls < 1:
+        await asyncio.sleep(0)
+    wait = Wait()
+    assert await call(state, model, wait) == "answer"
+    assert wait.seconds == 0
+    assert await first == "answer"
+
+
+async def test_nobody_waits_for_the_end_of_a_poke_that_is_not_refused() -> None:
+    state, model, hangs = Waking(5), Model(wakes_at=NEVER), asyncio.Event()
+
+    async def slow() -> str:
+        model.calls += 1
+        if model.calls < 3:
+            raise ModelNotReady("llama")
+        await hangs.wait()
+        return "late"
+
+    poking = asyncio.create_task(state.call("llama", slow, Wait()))
+    while model.calls < 3:
+        await asyncio.sleep(0)
+    quick = Model(wakes_at=0)
+    assert await asyncio.gather(*(call(state, quick) for _ in range(20))) == ["answer"] * 20
+    assert not poking.done()
+    hangs.set()
+    assert await poking == "late"
+
+
+async def test_clients_without_patience_find_out_that_a_model_is_awake() -> None:
+    state, model = Waking(5), Model(wakes_at=NEVER)
+    await sleeping(state, model)
+
+    async def impatient() -> str:
+        async with asyncio.timeout(0.008):  # less than the longest pause
+            return await call(state, model)
+
+    tasks: list[asyncio.Task[str]] = []
+    model.wakes_at = 0
+    async with asyncio.timeout(5):
+        while not any(task.done() and not task.exception() for task in tasks):
+            tasks.append(asyncio.create_task(impatient()))
+            await asyncio.sleep(0.001)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_it_may_take_thousands_of_pokes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "_FIRST_PAUSE_SECONDS", 0.0)
+    assert await call(Waking(60), Model(wakes_at=1500)) == "answer"
+
+
+class TestCallsThatDoNotWait:
+    async def test_one_of_them_pokes_now_and_then(self) -> None:
+        state, model = Waking(5), Model(wakes_at=NEVER)
+        for _ in range(2):
+            with pytest.raises(ModelNotReady):
+                await state.call("llama", model, None)
+        async with asyncio.timeout(5):
+            while model.calls < 6:
+                for _ in range(100):
+                    calls = model.calls
+                    with pytest.raises(ModelNotReady):
+                        await state.call("llama", model, None)
+                    assert model.calls <= calls + 1
+                await asyncio.sleep(0.001)
+        assert model.calls < 100
+
+    async def test_they_see_that_it_is_awake(self) -> None:
+        state, model = Waking(5), Model(wakes_at=3)
+        answers = 0
+        async with asyncio.timeout(5):
+            while answers < 10:
+                with suppress(ModelNotReady):
+                    await state.call("llama", model, None)
+                    answers += 1
+                await asyncio.sleep(0.001)
+        assert model.calls == 12
+
+
+async def test_what_nobody_has_called_for_long_is_tried_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waking, "_STALE_SECONDS", -1000)
+    state, model = Waking(5), Model(wakes_at=3)
+    for _ in range(2):
+        with pytest.raises(ModelNotReady):
+            await state.call("llama", model, None)
+    assert await state.call("llama", model, None) == "answer"
+
+
+async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "_MOST_SLEEPERS", 3)
+    state, model = Waking(5), Model(wakes_at=NEVER)
+    waiting = await sleeping(state, model)
+    for name in "abcdef":
+        with pytest.raises(ModelNotReady):
+            await state.call(name, model, None)
+    assert len(state) == 3
+    model.wakes_at = 0
+    assert await waiting == "answer"
+
+
+async def test_it_is_logged_once_that_a_model_is_asleep_and_once_that_it_is_awake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    state, model = Waking(5), Model(wakes_at=60)
+    await asyncio.gather(*(call(state, model) for _ in range(50)))
+    assert [record.message for record in caplog.records] == [
+        "waiting for a model to wake",
+        "a model is awake",
+    ]
+
+
+async def test_a_model_that_is_gone_is_not_awake(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    gone = ModelNotFound("llama", refusal=Refusal(400, "ValidationError", b""))
+    with pytest.raises(ModelNotFound):
+        await call(Waking(5), Model(wakes_at=3, then=gone))
+    assert [record.message for record in caplog.records] == ["waiting for a model to wake"]
+
+
+async def test_beats_go_on_while_a_poke_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waking, "_BEAT_SECONDS", 0.01)
+    beaten, calls = asyncio.Event(), 0
+
+    async def beat() -> None:
+        if calls == 2:
+            beaten.set()
+
+    async def slow() -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ModelNotReady("llama")
+        await beaten.wait()
+        return "answer"
+
+    assert await Waking(5).call("llama", slow, Wait(beat)) == "answer"
 
 
 async def test_too_many_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,13 +289,14 @@ async def test_too_many_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     waiting = [asyncio.create_task(call(state, model)) for _ in range(3)]
     while model.calls < 4:
         await asyncio.sleep(0)
-    calls = model.calls
-    with pytest.raises(ModelNotReady) as refused:
-        await call(state, model)
-    assert model.calls <= calls + 1
-    assert refused.value.headers["Retry-After"]
+    late = [asyncio.create_task(call(state, model)) for _ in range(3)]
+    await asyncio.wait(late, return_when=asyncio.FIRST_COMPLETED)
+    refusals = [task.exception() for task in late if task.done()]
+    assert len(refusals) >= 2  # the one that pokes has left its place
+    assert all(isinstance(refusal, ModelNotReady) for refusal in refusals)
     model.wakes_at = 0
-    assert await asyncio.gather(*waiting) == ["answer"] * 3
+    await asyncio.gather(*waiting, *late, return_exceptions=True)
+    assert [task.result() for task in waiting] == ["answer"] * 3
 
 
 async def test_models_do_not_wait_for_each_other() -> None:
