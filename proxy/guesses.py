@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 
 # More are a program that guesses, or one that does not read its answers.
-MOST_A_MINUTE = 10
+MOST_A_MINUTE = 30
 
 _SECONDS = 60.0
 
