@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from tornado.web import Application, RequestHandler
 
+from proxy.handlers.asynchronous import AsyncInvocationsHandler, AsyncResultHandler
 from proxy.handlers.base import BaseHandler, NotFoundHandler
 from proxy.handlers.chat import ChatHandler
 from proxy.handlers.classic import ListEndpointsHandler, PredictHandler, RootHandler
 from proxy.handlers.completions import CompletionsHandler
 from proxy.handlers.embeddings import EmbeddingsHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
-from proxy.handlers.invocations import (
-    AsyncInvocationsHandler,
-    InvocationsHandler,
-    ResponseStreamHandler,
-)
+from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.rerank import RerankHandler
 from proxy.handlers.services import Services
@@ -40,6 +37,11 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
         "/endpoints/{name}/async-invocations",
         r"/endpoints/([^/]+)/async-invocations",
         AsyncInvocationsHandler,
+    ),
+    (
+        "/endpoints/{name}/async-invocations/{id}",
+        r"/endpoints/([^/]+)/async-invocations/([^/]+)",
+        AsyncResultHandler,
     ),
     ("/list_endpoints", r"/list_endpoints", ListEndpointsHandler),
     ("/predict", r"/predict", PredictHandler),

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from proxy.dialects.chat_templates import TEMPLATES
 from proxy.dialects.table import DIALECTS
 from proxy.dialects.vectors import POOLINGS
+from proxy.locations import Location
 from proxy.names import is_deployment_name, is_endpoint_name
 from proxy.tables import fill, setting, tables_of, to_table
 
@@ -60,6 +61,16 @@ def _component_name(value: Any) -> str | None:
 def _one_of(names: Iterable[str]) -> Callable[[Any], str | None]:
     known = sorted(names)
     return lambda value: None if value in ("", *known) else f"must be one of {', '.join(known)}"
+
+
+def _folder(value: Any) -> str | None:
+    try:
+        Location.parse(value + "name")
+    except ValueError:
+        fits = False
+    else:
+        fits = value.endswith("/")
+    return None if fits or not value else "must be a folder in S3, such as s3://bucket/inputs/"
 
 
 def _origins(value: Any) -> str | None:
@@ -122,6 +133,14 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AsyncInferenceConfig:
+    """``[async_inference]``: how the input of asynchronous calls gets to SageMaker."""
+
+    input_location: str = setting("", _folder)  # where bodies are put; empty: nowhere
+    max_inline_bytes: int = setting(128_000, _at_least(0))  # of a body that is sent as it is
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """``[models.NAME]``: an alias, a stable name for what is deployed."""
 
@@ -148,6 +167,7 @@ class Config:
     upstream: UpstreamConfig = field(default_factory=UpstreamConfig)
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    async_inference: AsyncInferenceConfig = field(default_factory=AsyncInferenceConfig)
     models: Mapping[str, ModelConfig] = tables_of(ModelConfig, _model_name)
     # From the environment alone, never the file.
     api_key: str = field(default="", repr=False, metadata={"hidden": True})

@@ -50,18 +50,27 @@ _CONTROL_PLANE = BotoConfig(
     max_pool_connections=10,
 )
 
+# Clients poll for asynchronous results, so a call must not hang for long. There is a connection
+# for each object that may be open at a time.
+_STORAGE = BotoConfig(
+    connect_timeout=5,
+    read_timeout=20,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=64,
+)
+
 
 class AwsConfigurationError(ValueError):
     """botocore finds no region or no usable endpoint."""
 
 
 class Aws:
-    """Region, address and control-plane client. Every method can block: call it in a thread."""
+    """Region, address and boto3's clients. Every method can block: call it in a thread."""
 
     def __init__(self, region: str = "") -> None:
         """Resolve region and address. Raises ``AwsConfigurationError``."""
         self._lock = threading.Lock()
-        self._control_plane: Any = None
+        self._clients: dict[str, Any] = {}
         try:
             # Other AWS SDKs read AWS_REGION; botocore knows AWS_DEFAULT_REGION only.
             named = region or os.environ.get("AWS_REGION") or None
@@ -85,16 +94,12 @@ class Aws:
             raise AwsConfigurationError(f"AWS_CA_BUNDLE: cannot use {bundle}: {exc}") from exc
 
     def control_plane(self) -> Any:
-        """The boto3 client ``sagemaker``. Raises ``NoCredentialsError``.
+        """The boto3 client ``sagemaker``. Raises ``NoCredentialsError``."""
+        return self._client("sagemaker", _CONTROL_PLANE)
 
-        A client keeps the credentials it was made with, so it is made when there are some.
-        """
-        with self._lock:
-            if self._control_plane is None:
-                if self._session.get_credentials() is None:
-                    raise NoCredentialsError
-                self._control_plane = self._session.client("sagemaker", config=_CONTROL_PLANE)
-            return self._control_plane
+    def storage(self) -> Any:
+        """The boto3 client ``s3``. Raises ``NoCredentialsError``."""
+        return self._client("s3", _STORAGE)
 
     def credentials(self) -> Any:
         """The botocore credentials object, or None when there are none."""
@@ -105,7 +110,16 @@ class Aws:
         """Forget the credentials found so far: a profile's file may hold new ones by now."""
         with self._lock:
             self._session = boto3.Session(region_name=self.region)
-            self._control_plane = None
+            self._clients.clear()
+
+    def _client(self, service: str, config: BotoConfig) -> Any:
+        """A client keeps the credentials it was made with, so it is made when there are some."""
+        with self._lock:
+            if service not in self._clients:
+                if self._session.get_credentials() is None:
+                    raise NoCredentialsError
+                self._clients[service] = self._session.client(service, config=config)
+            return self._clients[service]
 
 
 def _instance_region(session: boto3.Session) -> str:

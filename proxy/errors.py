@@ -6,11 +6,13 @@
     │   └── HeadersTooLarge         431
     ├── InvalidKey                  401 invalid_api_key
     ├── RouteNotFound               404 not_found
-    │   └── ModelNotFound           404 model_not_found
+    │   ├── ModelNotFound           404 model_not_found
+    │   └── ResultNotFound          404 result_not_found
     ├── MethodNotAllowed            405
     ├── RateLimited                 429 rate_limit_exceeded
     │   └── Throttled               429
     ├── ContainerError              the container's own 4xx and body
+    ├── InvocationFailed            424 model_error
     ├── UpstreamFailed              502 upstream_error
     │   └── CredentialsRefused      502
     ├── Unavailable                 503 service_unavailable
@@ -92,7 +94,7 @@ class InvalidRequest(ProxyError):
 
 
 class RequestTooLarge(InvalidRequest):
-    """The body is over ``server.max_body_bytes``."""
+    """The body is over ``server.max_body_bytes``, or what SageMaker takes of it."""
 
     status = 413
     code = "request_too_large"
@@ -137,6 +139,16 @@ class ModelNotFound(RouteNotFound):
         )
 
 
+class ResultNotFound(RouteNotFound):
+    """No such result of an asynchronous call, or not for this key: the caller cannot tell which."""
+
+    code = "result_not_found"
+    native_type = "ResourceNotFound"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such result of an asynchronous call, or not for this key.")
+
+
 class MethodNotAllowed(ProxyError):
     """The path exists, the method does not. ``headers`` carries ``Allow``."""
 
@@ -157,6 +169,14 @@ class RateLimited(ProxyError):
 
 class Throttled(RateLimited):
     """SageMaker throttles, and went on doing so through our retries."""
+
+
+class InvocationFailed(ProxyError):
+    """An asynchronous call has failed. ``refusal`` has what SageMaker wrote of it."""
+
+    status = 424
+    code = "model_error"
+    native_type = "ModelError"
 
 
 class UpstreamFailed(ProxyError):

@@ -130,6 +130,14 @@ def stream_error(name: str, payload: bytes) -> ProxyError:
     )
 
 
+def no_credentials(problem: str | None) -> CredentialsRefused:
+    """The error when there is nothing to sign with; ``problem``, why, is for the log."""
+    return CredentialsRefused(
+        "the proxy has no valid AWS credentials; its operator finds the reason in the log",
+        log_message=f"no credentials to sign with: {problem}",
+    )
+
+
 def _credentials_refused(error_type: str, message: str) -> CredentialsRefused:
     log_message = f"AWS refused the proxy's credentials: {error_type}: {message}"
     if denied := _NOT_AUTHORIZED.search(message):

@@ -18,15 +18,11 @@ from yarl import URL
 from proxy.answer import Answer, transport_error
 from proxy.config import UpstreamConfig
 from proxy.credentials import CredentialsProvider
-from proxy.errors import (
-    CredentialsRefused,
-    ModelNotFound,
-    ModelNotReady,
-    ProxyError,
-)
-from proxy.refusals import Retry, read_refusal, translate
+from proxy.errors import ModelNotFound, ModelNotReady, ProxyError
+from proxy.patience import Wait
+from proxy.refusals import Retry, no_credentials, read_refusal, translate
 from proxy.signing import Credentials, Signer
-from proxy.waking import Wait, Waking
+from proxy.waking import Waking
 
 _MAX_ERROR_BYTES = 1024 * 1024
 _LARGE_BODY_BYTES = 256 * 1024
@@ -163,10 +159,7 @@ class SageMaker:
     def _credentials_to_use(self) -> Credentials:
         if credentials := self._credentials.current:
             return credentials
-        raise CredentialsRefused(
-            "the proxy has no valid AWS credentials; its operator finds the reason in the log",
-            log_message=f"no credentials to sign with: {self._credentials.problem}",
-        )
+        raise no_credentials(self._credentials.problem)
 
     async def _send(
         self, operation: str, invocation: Invocation, credentials: Credentials

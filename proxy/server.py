@@ -10,13 +10,9 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Container
-from contextlib import suppress
 from pathlib import Path
 
 import uvloop
-from tornado.httpserver import HTTPServer
-from tornado.iostream import BaseIOStream, IOStream
 
 from proxy import log, startup
 from proxy.application import make_application
@@ -25,22 +21,19 @@ from proxy.config import Config
 from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
 from proxy.guesses import Guesses
 from proxy.handlers.services import Services, WorkerState
+from proxy.http_server import BoundedHTTPServer
 from proxy.keys import KeyRing
 from proxy.limits import Limits
 from proxy.log import log_fields
 from proxy.models import Models
+from proxy.objects import Objects
 from proxy.sagemaker import SageMaker
+from proxy.sealing import Seal
 from proxy.signing import Signer
 from proxy.windows import Windows
 from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
-
-# Beyond max_connections, this many more are accepted just to be told so.
-_EXCESS_CONNECTIONS = 100
-
-# Closing waits for what a handler does at the end.
-_CLOSE_SECONDS = 2.0
 
 # Tornado drops a connection whose headers are over its own bound without a word. Ours, which is
 # answered, is lower.
@@ -48,60 +41,6 @@ _HEADER_SLACK = 8
 
 # Handlers bound the body themselves, so that they can answer; Tornado would drop the connection.
 _NO_LIMIT = 1 << 62
-
-
-class BoundedHTTPServer(HTTPServer):
-    """Tornado's server with a bound on open connections."""
-
-    def bound_connections(self, limit: int, state: WorkerState) -> None:
-        """Refuse, through ``state``, what is over ``limit``. To be called before listening."""
-        self._limit = limit
-        self._state = state
-        self._open = 0
-        self._empty = asyncio.Event()
-
-    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
-        """Take a new connection."""
-        if self._open >= self._limit + _EXCESS_CONNECTIONS:
-            stream.close()
-            return
-        self._open += 1
-        self._empty.clear()
-        if self._open > self._limit:
-            self._state.excess_connections.add(stream)
-        super().handle_stream(stream, address)
-
-    def on_close(self, server_conn: object) -> None:
-        """Count a connection out."""
-        self._open -= 1
-        if self._open == 0:
-            self._empty.set()
-        super().on_close(server_conn)
-
-    def let_go(self, idle_seconds: float) -> None:
-        """From now on, answer one more request on each connection, if it comes in time.
-
-        The time begins with the end of the answer before. Where that was before now, it has begun
-        already, and is longer: those connections are ``state.idle_connections``.
-        """
-        self.conn_params.no_keep_alive = True
-        self.conn_params.header_timeout = idle_seconds
-        streams: set[BaseIOStream] = {each.stream for each in self._connections}
-        self._state.idle_connections = streams - self._state.busy
-
-    async def wait_empty(self, seconds: float) -> None:
-        """Return when no connection is open, or the time is over."""
-        if self._open:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
-
-    async def close_connections(self, some: Container[object] | None = None) -> None:
-        """Close them all, or some of them, and wait for their end."""
-        closing = [
-            each.close() for each in self._connections if some is None or each.stream in some
-        ]
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*closing), _CLOSE_SECONDS)
 
 
 class Worker:
@@ -115,6 +54,7 @@ class Worker:
         sockets: list[socket.socket],
         ssl_context: ssl.SSLContext | None,
         windows: Windows,
+        seal: Seal | None,
     ) -> None:
         self._windows = windows
         self._config = config
@@ -122,6 +62,7 @@ class Worker:
         self._aws = aws
         self._sockets = sockets
         self._ssl_context = ssl_context
+        self._seal = seal
 
     async def run(self, reporter: Reporter, **details: object) -> None:
         """Start everything, say so with ``details``, serve, drain."""
@@ -157,6 +98,7 @@ class Worker:
         await services.catalog.stop()
         await services.credentials.stop()
         await services.sagemaker.close()
+        services.objects.close()
 
     def _make_services(self) -> Services:
         credentials = CredentialsProvider(self._aws)
@@ -183,6 +125,8 @@ class Worker:
                 self._config.upstream,
                 catalog.is_starting,
             ),
+            objects=Objects(self._aws.storage, credentials),
+            seal=self._seal,
             state=WorkerState(),
         )
 
@@ -276,7 +220,8 @@ def main() -> int:
         each.set_inheritable(False)
     # Installed, each release has a virtual environment of its own.
     release = Path(sys.prefix).resolve().name
-    worker = Worker(startup.fit_file_limit(config), keys, aws, sockets, ssl_context, windows)
+    config = startup.fit_file_limit(config)
+    worker = Worker(config, keys, aws, sockets, ssl_context, windows, startup.prepare_seal())
     uvloop.run(worker.run(reporter, release=release, certificate_sha256=fingerprint))
     # A thread that still waits for AWS must not hold up the exit.
     logging.shutdown()

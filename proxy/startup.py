@@ -1,4 +1,4 @@
-"""What must be right before anything is served: settings, keys, certificate, limits."""
+"""What must be right before anything is served: settings, keys, certificate, seal, limits."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from proxy.keys import (
     check_key,
     hash_key,
 )
+from proxy.sealing import Seal, shared_key
 from proxy.windows import Windows, WindowsFull
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,26 @@ def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:
         return pair.ssl_context(), pair.fingerprint()
     except certificates.CertificateError as exc:
         raise StartFailed(str(exc)) from exc
+
+
+def prepare_seal() -> Seal | None:
+    """What seals where the results of asynchronous calls are, under a key that all workers share.
+
+    The key is a file in the state folder, so that a result's address outlives reloads and
+    restarts. None, and a warning in the log, where it cannot be kept.
+    """
+    path = certificates.state_directory() / "seal"
+    try:
+        return Seal(shared_key(path))
+    except (OSError, ValueError) as exc:
+        log.log_fields(
+            logger,
+            logging.WARNING,
+            "asynchronous calls are answered without a Location, for its key cannot be kept",
+            file=str(path),
+            reason=getattr(exc, "strerror", None) or str(exc),
+        )
+        return None
 
 
 def fit_file_limit(config: Config) -> Config:

@@ -13,18 +13,15 @@ import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
 from typing import TypeVar
 
 from proxy.errors import ModelNotFound, ModelNotReady, ProxyError, Throttled
 from proxy.log import log_fields
+from proxy.patience import Patience, Wait
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
-
-# A client or a load balancer that hears nothing gives up, often after a minute.
-_BEAT_SECONDS = 10.0
 
 _FIRST_PAUSE_SECONDS = 0.5
 _MOST_PAUSE_SECONDS = 5.0
@@ -45,14 +42,6 @@ _SURE_REFUSALS = 2
 _STALE_SECONDS = 30.0
 
 _MOST_SLEEPERS = 1000
-
-
-@dataclass(slots=True)
-class Wait:
-    """A request's waiting: what to do every ten seconds of it, and how long it was so far."""
-
-    beat: Callable[[], Awaitable[None]] | None = None
-    seconds: float = 0.0
 
 
 class Waking:
@@ -85,7 +74,7 @@ class Waking:
             raise copy(sleeper.error)
         if sleeper is not None and len(sleeper.waiting) >= _MOST_WAITING:
             raise copy(sleeper.error)
-        patience = _Patience(self._seconds, wait)
+        patience = Patience(self._seconds, wait)
         while True:
             if sleeper is not None:  # else another call has just been answered
                 await sleeper.turn(patience)
@@ -200,7 +189,7 @@ class _Sleeper:
         self._next = now + self._pause()
         return True
 
-    async def turn(self, patience: _Patience) -> None:
+    async def turn(self, patience: Patience) -> None:
         """Return when the caller is to try. Raises ``ModelNotReady`` when it has no more time."""
         turn = asyncio.get_running_loop().create_future()
         self.waiting[turn] = None
@@ -230,42 +219,3 @@ class _Sleeper:
             return _AWAKE_PAUSE_SECONDS
         most = min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self.pokes, 10), self._most_pause)
         return most * random.uniform(0.5, 1)
-
-
-class _Patience:
-    """The time that one call has to wait, and its beats, which go on while it tries."""
-
-    def __init__(self, seconds: float, wait: Wait) -> None:
-        self._began = asyncio.get_running_loop().time()
-        self._deadline = self._began + seconds
-        self._next_beat = self._began + _BEAT_SECONDS
-        self._wait = wait
-
-    async def wait(self, turn: asyncio.Future[None]) -> bool:
-        """Wait for ``turn``; False when there is no more time."""
-        return await self._beat_until(turn, self._deadline)
-
-    async def during(self, attempt: Awaitable[T]) -> T:
-        """What ``attempt`` returns or raises."""
-        trying = asyncio.ensure_future(attempt)
-        try:
-            await self._beat_until(trying, None)
-        except BaseException:
-            trying.cancel()
-            raise
-        return trying.result()
-
-    async def _beat_until(self, done: asyncio.Future[T], deadline: float | None) -> bool:
-        loop = asyncio.get_running_loop()
-        try:
-            while not done.done() and (deadline is None or loop.time() < deadline):
-                until = self._next_beat if deadline is None else min(deadline, self._next_beat)
-                await asyncio.wait((done,), timeout=max(until - loop.time(), 0))
-                if loop.time() >= self._next_beat and not done.done():
-                    self._next_beat += _BEAT_SECONDS
-                    if self._wait.beat is not None:
-                        await self._wait.beat()
-        finally:
-            # Those that wait at once for the same request wait as long as one.
-            self._wait.seconds = max(self._wait.seconds, loop.time() - self._began)
-        return done.done()

@@ -100,7 +100,7 @@ def cors_headers(
     origin = request.headers.get("Origin", "")
     if origin and (origin in origins or "*" in origins):
         yield "Access-Control-Allow-Origin", origin
-        yield "Access-Control-Expose-Headers", "x-request-id, retry-after"
+        yield "Access-Control-Expose-Headers", "x-request-id, retry-after, location"
         if request.method == "OPTIONS":
             asked = request.headers.get("Access-Control-Request-Headers", "")
             yield "Access-Control-Allow-Methods", allow(methods)

@@ -99,6 +99,11 @@ class BaseHandler(RequestLifecycle):
         """Whether the caller's key is for ``model``."""
         return self.caller is not None and self.caller.may_call(model)
 
+    @property
+    def caller_name(self) -> str:
+        """The name of the caller's key; empty on a public route."""
+        return self.caller.name if self.caller else ""
+
     def check_access(self, model: str) -> None:
         """Raise ``ModelNotFound`` if the caller's key is not for ``model``, be there one or not."""
         if not self.may_call(model):

@@ -11,7 +11,7 @@ from proxy.dialects.openai import with_model
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.relay import ANSWER_HEADERS, RelayHandler
 from proxy.models import Target
-from proxy.waking import Wait
+from proxy.patience import Wait
 
 _MASK = "********"
 

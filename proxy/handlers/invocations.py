@@ -5,54 +5,8 @@ from __future__ import annotations
 import json
 
 from proxy import eventstream
-from proxy.errors import InvalidRequest, ModelNotFound, ProxyError
-from proxy.handlers.relay import RelayHandler
-from proxy.names import is_endpoint_name
-from proxy.sagemaker import Invocation
-
-# The request id is SageMaker's here: AWS SDKs read it, and AWS's support asks for it.
-_ANSWER_HEADERS = ("x-amzn-sagemaker-", "x-amzn-invoked-", "x-amzn-requestid")
-
-
-class NativeHandler(RelayHandler):
-    """What the three operations share: headers through, and errors as SageMaker answers them."""
-
-    def invocation(self, endpoint: str) -> Invocation:
-        """The call, with the headers that SageMaker reads.
-
-        Raises ``InvalidRequest`` and ``ModelNotFound``.
-        """
-        if not is_endpoint_name(endpoint):
-            raise InvalidRequest("the path has no valid endpoint name")
-        component = self.request.headers.get("X-Amzn-SageMaker-Inference-Component", "")
-        self.model = f"{endpoint}/{component}" if component else endpoint
-        self.check_native_access(endpoint, self.model)
-        headers = {
-            name: value
-            for name, value in self.request.headers.items()
-            if name in ("Content-Type", "Accept") or name.startswith("X-Amzn-Sagemaker-")
-        }
-        for name, value in headers.items():
-            if not value.isascii():
-                raise InvalidRequest(f"the header {name} must be ASCII")
-        return Invocation(endpoint, self.take_body(), headers)
-
-    def check_native_access(self, endpoint: str, deployment: str) -> None:
-        """Raise ``ModelNotFound`` unless the key is for the endpoint or its component."""
-        may_call = self.may_call(endpoint) or self.may_call(deployment)
-        if not (may_call and self.services.models.offers(deployment)):
-            raise ModelNotFound(deployment)
-
-    def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:
-        """SageMaker's own answer where there is one, else one in its shape."""
-        if refusal := error.refusal:
-            headers = {
-                "Content-Type": refusal.content_type,
-                "X-Amzn-ErrorType": refusal.error_type or error.native_type,
-            }
-            return refusal.status, headers, refusal.body
-        headers = {"Content-Type": "application/json", "X-Amzn-ErrorType": error.native_type}
-        return error.status, headers, json.dumps({"message": error.message}).encode()
+from proxy.errors import ProxyError
+from proxy.handlers.native import ANSWER_HEADERS, NativeHandler
 
 
 class InvocationsHandler(NativeHandler):
@@ -61,7 +15,7 @@ class InvocationsHandler(NativeHandler):
     async def respond(self, *path: str) -> None:
         """Pass the call and its answer through."""
         answer = await self.services.sagemaker.invoke(self.invocation(path[0]))
-        await self.relay(answer, _ANSWER_HEADERS)
+        await self.relay(answer, ANSWER_HEADERS)
 
 
 class ResponseStreamHandler(NativeHandler):
@@ -71,19 +25,10 @@ class ResponseStreamHandler(NativeHandler):
         """Pass the event stream through, frame by frame; a failure ends it with an exception."""
         answer = await self.services.sagemaker.invoke_stream(self.invocation(path[0]))
         async with answer:
-            self.copy_headers(answer, _ANSWER_HEADERS)
+            self.copy_headers(answer, ANSWER_HEADERS)
             self.late_ending = _failure_frame
             content_type = answer.headers.get("Content-Type", "")
             await self.relay_pieces(answer.frames(), content_type)
-
-
-class AsyncInvocationsHandler(NativeHandler):
-    """InvokeEndpointAsync."""
-
-    async def respond(self, *path: str) -> None:
-        """Pass the call through; the answer says where the output will be."""
-        answer = await self.services.sagemaker.invoke_async(self.invocation(path[0]))
-        await self.relay(answer, _ANSWER_HEADERS)
 
 
 def _failure_frame(error: ProxyError) -> bytes:

@@ -19,7 +19,7 @@ from proxy.errors import ProxyError, UpstreamFailed
 from proxy.handlers.base import JSON
 from proxy.handlers.relay import ANSWER_HEADERS, RelayHandler
 from proxy.models import Target
-from proxy.waking import Wait
+from proxy.patience import Wait
 
 _EVENTS = "text/event-stream; charset=utf-8"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 from proxy.answer import Answer
 from proxy.dialects import openai
@@ -15,8 +15,8 @@ from proxy.handlers.base import JSON, BaseHandler
 from proxy.keys import Caller
 from proxy.log import log_fields
 from proxy.models import Target
+from proxy.patience import Wait
 from proxy.sagemaker import Invocation
-from proxy.waking import Wait
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ ANSWER_HEADERS = (
 class RelayHandler(BaseHandler):
     """A route that calls a model."""
 
-    methods = ("POST",)
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
 
     # What to write when an answer fails after its first byte; None: cut the connection.
     late_ending: Callable[[ProxyError], bytes] | None = None

@@ -16,7 +16,9 @@ from proxy.guesses import Guesses
 from proxy.keys import KeyRing
 from proxy.limits import Limits
 from proxy.models import Models
+from proxy.objects import Objects
 from proxy.sagemaker import SageMaker
+from proxy.sealing import Seal
 
 
 @dataclass(slots=True)
@@ -70,4 +72,6 @@ class Services:
     catalog: Catalog
     models: Models
     sagemaker: SageMaker
+    objects: Objects
+    seal: Seal | None  # None: no place for its key, so nothing is sealed
     state: WorkerState

@@ -15,6 +15,16 @@ def says(played: Outcome, address: str) -> bool:
     )
 
 
+def test_with_a_bucket_the_host_puts_input_there_until_it_is_taken_away(
+    fresh: Cloud, play: Stack
+) -> None:
+    played = play({**needed(fresh), "stack_async_bucket": "payloads"})
+    said = " proxy_port=8000 proxy_async_input_location=s3://payloads/sagemaker-proxy/input/\n"
+    assert said in played.output
+    assert said in play({}).output
+    assert "proxy_async_input_location" not in play({"stack_async_bucket": ""}).output
+
+
 def restart(cloud: Cloud) -> None:
     instances = [cloud.instance()["InstanceId"]]
     cloud.client("ec2").stop_instances(InstanceIds=instances)

@@ -113,10 +113,12 @@ def test_it_may_read_the_secret_only_when_a_key_made_one() -> None:
 
 def test_it_may_use_s3_only_when_a_bucket_is_given_and_only_that_one() -> None:
     stack = resolve(AsyncBucket="payloads")
-    assert actions(stack) == ALWAYS | {"s3:GetObject", "s3:PutObject"}
+    assert actions(stack) == ALWAYS | {"s3:GetObject", "s3:PutObject", "s3:ListBucket"}
     assert may(stack, "s3:GetObject", "arn:aws:s3:::payloads/in/1.json")
     assert not may(stack, "s3:GetObject", "arn:aws:s3:::payroll/in/1.json")
     assert not may(stack, "s3:PutObject", "arn:aws:s3:::payloads")
+    assert may(stack, "s3:ListBucket", "arn:aws:s3:::payloads")
+    assert not may(stack, "s3:ListBucket", "arn:aws:s3:::payroll")
 
 
 def test_session_manager_is_allowed_only_when_it_is_chosen() -> None:

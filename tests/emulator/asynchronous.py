@@ -95,11 +95,12 @@ def _check_input(location: str | None, body: bytes) -> None:
 def _ticket(endpoint: str, headers: Mapping[str, str], fresh_id: str) -> Ticket:
     extension = headers.get("X-Amzn-SageMaker-S3OutputPathExtension", "").strip("/")
     folder = "/".join(part for part in (OUTPUT_BUCKET, endpoint, extension) if part)
-    name = headers.get("X-Amzn-SageMaker-Filename", f"{fresh_id}.out")
+    inference_id = headers.get("X-Amzn-SageMaker-Inference-Id", fresh_id)
+    name = headers.get("X-Amzn-SageMaker-Filename", f"{inference_id}.out")
     return Ticket(
-        headers.get("X-Amzn-SageMaker-Inference-Id", fresh_id),
+        inference_id,
         f"s3://{folder}/output/{name}",
-        f"s3://{folder}/failure/{fresh_id}-error.out",
+        f"s3://{folder}/failure/{inference_id}-error.out",
     )
 
 

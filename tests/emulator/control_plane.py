@@ -11,24 +11,28 @@ from tests.emulator.inference_components import InferenceComponents
 from tests.emulator.loopback import HOST
 from tests.emulator.names import ACCOUNT, VARIANT
 from tests.emulator.permissions import PermissionLog
+from tests.emulator.storage_gate import StorageGate
 from tests.emulator.store import S3Store, StoredObject
 
 Kind = Literal["real-time", "serverless", "components", "multi-container"]
 
 DEFAULT_IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/model:latest"
 DEFAULT_INSTANCE_TYPE = "ml.m5.large"
-_OPERATOR = "AKIAOPERATOREXAMPLE1"  # who seeds it; moto checks no signature
+OPERATOR = "AKIAOPERATOREXAMPLE1"  # who seeds it; moto checks no signature
 _ROLE = f"arn:aws:iam::{ACCOUNT}:role/sagemaker-execution"
 
 
 class ControlPlane:
     """moto in this process, as a server; its state is the process's, so one at a time."""
 
-    def __init__(self, region: str, permissions: PermissionLog, caller: str) -> None:
+    def __init__(
+        self, region: str, permissions: PermissionLog, caller: str, gate: StorageGate
+    ) -> None:
         """What `caller`, an access key, asks of SageMaker goes into `permissions`."""
         self._region = region
         self._permissions = permissions
         self._caller = caller
+        self._gate = gate
         self._lock = threading.Lock()
         self._components = InferenceComponents(region)
         self._server: Any = None
@@ -39,6 +43,7 @@ class ControlPlane:
         """Start the server; importing moto is most of the time this takes."""
         import boto3
         from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+        from moto.s3.responses import S3Response
         from moto.sagemaker.responses import SageMakerResponse
 
         log = logging.getLogger("werkzeug")
@@ -49,13 +54,16 @@ class ControlPlane:
         watching = self._permissions.watching(plain, self._caller)
         self._watch = patch.object(SageMakerResponse, "call_action", watching)
         self._watch.start()
+        guarding = self._gate.guarding(S3Response._key_response)
+        self._guard = patch.object(S3Response, "_key_response", guarding)
+        self._guard.start()
         self._server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
         self._server.start()
         host, port = self._server.get_host_and_port()
         self.url = f"http://{host}:{port}"
         session = boto3.Session(
-            aws_access_key_id=_OPERATOR,
-            aws_secret_access_key=_OPERATOR,
+            aws_access_key_id=OPERATOR,
+            aws_secret_access_key=OPERATOR,
             region_name=self._region,
         )
         self._sagemaker = session.client("sagemaker", endpoint_url=self.url)
@@ -73,6 +81,7 @@ class ControlPlane:
         self._server.stop()
         self._components.uninstall()
         self._watch.stop()
+        self._guard.stop()
         BackendDict.reset()
         reset_model_data()
         logging.getLogger("werkzeug").setLevel(self._log_level)

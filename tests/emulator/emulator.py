@@ -14,6 +14,7 @@ from tests.emulator.containers import openai_server
 from tests.emulator.control_plane import (
     DEFAULT_IMAGE,
     DEFAULT_INSTANCE_TYPE,
+    OPERATOR,
     ControlPlane,
     Kind,
 )
@@ -22,6 +23,8 @@ from tests.emulator.faults import FaultQueue
 from tests.emulator.permissions import PermissionLog
 from tests.emulator.runtime import Endpoint, Runtime
 from tests.emulator.signature import SignatureCheck
+from tests.emulator.storage_gate import StorageGate
+from tests.emulator.store import StoredObject
 
 Container = str | web.Application | Callable[[], web.Application]
 
@@ -43,7 +46,8 @@ class Emulator:
         self.credentials = CredentialTable()
         self.credentials.add(ACCESS_KEY, SECRET)
         self._permissions = PermissionLog(region)
-        self._control_plane = ControlPlane(region, self._permissions, ACCESS_KEY)
+        self.storage = StorageGate(self.credentials, self._permissions, OPERATOR)
+        self._control_plane = ControlPlane(region, self._permissions, ACCESS_KEY, self.storage)
         self._faults = FaultQueue()
         self._calls = CallLog()
         self._endpoints: dict[str, Endpoint] = {}
@@ -102,6 +106,14 @@ class Emulator:
     def s3_url(self) -> str:
         """Where S3 listens."""
         return self._control_plane.url
+
+    def get_object(self, uri: str) -> StoredObject:
+        """Return an S3 object by its address, as its owner; LookupError if there is none."""
+        return self._control_plane.get(uri)
+
+    def put_object(self, uri: str, body: bytes, content_type: str = "text/plain") -> None:
+        """Write an S3 object, as its owner."""
+        self._control_plane.put(uri, body, content_type)
 
     def environment(self) -> dict[str, str]:
         """Return the variables that lead an AWS client here and nowhere else."""

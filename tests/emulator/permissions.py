@@ -30,6 +30,11 @@ class PermissionLog:
         with self._lock:
             self._pairs.add((f"sagemaker:{action}", where if kind else "*"))
 
+    def add_storage(self, action: str, where: str) -> None:
+        """Record an action of S3's on a bucket, or on an object as bucket/key."""
+        with self._lock:
+            self._pairs.add((action, f"arn:aws:s3:::{where}"))
+
     def pairs(self) -> set[tuple[str, str]]:
         """Return what was recorded so far."""
         with self._lock:

@@ -8,6 +8,7 @@ import requests
 
 from tests.cloudformation.permissions import may
 from tests.cloudformation.template import resolve
+from tests.emulator.asynchronous import OUTPUT_BUCKET
 from tests.emulator.containers import chat
 from tests.emulator.demo import demo_endpoints
 from tests.emulator.emulator import Emulator
@@ -32,7 +33,7 @@ def emulator() -> Iterator[Emulator]:
         demo_endpoints(emulator, token_delay=0)
         emulator.add_endpoint("slow-chat", chat.application(("slow-chat",), token_delay=0.02))
         yield emulator
-        stack = resolve()
+        stack = resolve(AsyncBucket=OUTPUT_BUCKET)
         used = emulator.permissions_used()
         assert [pair for pair in used if not may(stack, *pair)] == [], "the role may not do this"
 

@@ -11,7 +11,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError, EventStreamError
 
-from tests.emulator.emulator import ACCESS_KEY, SECRET, Emulator
+from tests.emulator.control_plane import OPERATOR
+from tests.emulator.emulator import ACCESS_KEY, Emulator
 from tests.integration.running import RunningProxy
 
 EVERY_BYTE = bytes(range(256)) * 500
@@ -49,8 +50,8 @@ def s3(emulator: Emulator) -> Iterator[Any]:
         "s3",
         endpoint_url=emulator.s3_url,
         region_name="us-east-1",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET,
+        aws_access_key_id=OPERATOR,
+        aws_secret_access_key=OPERATOR,
     )
     client.create_bucket(Bucket="bucket")
     yield client

@@ -323,6 +323,36 @@ class TestAsync:
         )
         assert error["Error"]["Code"] == "ValidationError"
 
+    def test_s3_knows_sessions_and_permissions(
+        self, emulator: Emulator, make_client: Callable[..., Any]
+    ) -> None:
+        emulator.put_object("s3://emulator-async-inference/a", b"x")
+        emulator.credentials.add("ASIAOFSTORAGEEXAMPLE", "secret", "token")
+
+        def code(key: str = "a", **keys: str) -> str:
+            s3 = make_client("s3", **({"access_key": ACCESS_KEY, "secret": SECRET} | keys))
+            try:
+                s3.get_object(Bucket="emulator-async-inference", Key=key)["Body"].close()
+            except ClientError as exc:
+                return str(exc.response["Error"]["Code"])
+            return "OK"
+
+        temporary = {"access_key": "ASIAOFSTORAGEEXAMPLE", "secret": "secret"}
+        assert code() == "OK"
+        assert code("absent") == "NoSuchKey"
+        assert code(access_key="AKIANOBODYEXAMPLE123") == "InvalidAccessKeyId"
+        assert code(**temporary, token="other") == "InvalidToken"
+        assert code(**temporary, token="token") == "OK"
+        emulator.credentials.expire("ASIAOFSTORAGEEXAMPLE")
+        assert code(**temporary, token="token") == "ExpiredToken"
+        with emulator.storage.denying("s3:ListBucket"):
+            assert (code(), code("absent")) == ("OK", "AccessDenied")
+        with emulator.storage.denying("s3:GetObject"):
+            assert code() == "AccessDenied"
+        used = emulator.permissions_used()
+        assert ("s3:GetObject", "arn:aws:s3:::emulator-async-inference/a") in used
+        assert ("s3:ListBucket", "arn:aws:s3:::emulator-async-inference") in used
+
 
 def _wait_for_object(s3: Any, uri: str) -> bytes:
     parts = urlsplit(uri)

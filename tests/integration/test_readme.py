@@ -63,6 +63,12 @@ def test_the_curl_lines_work(proxy: RunningProxy, folder: Path) -> None:
     assert "1083.5" in run(["bash", "-c", here(csv, proxy)], proxy, folder)
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+def test_the_asynchronous_call_works(proxy: RunningProxy, folder: Path) -> None:
+    (lines,) = blocks("sh", section("The HTTP interface"))
+    assert run(["bash", "-c", here(lines, proxy)], proxy, folder) == "1083.5\n"
+
+
 def test_the_python_programs_work(proxy: RunningProxy, folder: Path) -> None:
     openai, boto3 = blocks("python", USE)
     assert "Hello" in run([sys.executable, "-c", here(openai, proxy)], proxy, folder)
@@ -89,7 +95,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             rows.update(zip(names, defaults, strict=True))
     config = Config()
     expected = {"region": "", "keys_file": '""'}
-    for name in ("server", "upstream", "catalog", "limits"):
+    for name in ("server", "upstream", "catalog", "limits", "async_inference"):
         for item in dataclasses.fields(getattr(config, name)):
             value = getattr(getattr(config, name), item.name)
             value = list(value) if isinstance(value, tuple) else value

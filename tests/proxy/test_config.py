@@ -105,6 +105,10 @@ def test_every_problem_is_told_at_once_by_its_full_name(tmp_path: Path) -> None:
         ('[server]\ntls = false\ncertificate = "c"\nprivate_key = "k"', "server.tls: is false"),
         ('[server]\ncertificate = "c"\nprivate_key = "k"', "server.private_key: k cannot be read"),
         ('api_key = "x"', "api_key: is no setting"),
+        ("[async_inference]\ninput_location = 's3://bucket/in'", "s3://bucket/inputs/"),
+        ("[async_inference]\ninput_location = 's3://'", "must be a folder in S3"),
+        ("[async_inference]\ninput_location = '/tmp/'", "must be a folder in S3"),
+        ("[async_inference]\nmax_inline_bytes = -1", "must be at least 0"),
         ("models = 1", "models: must be a table: [models]"),
         ("[models]\nllama = 1", "models.llama: must be a table: [models.llama]"),
         ('[models."my llama"]\nendpoint = "e"', "models.my llama: must be letters and digits"),
@@ -134,6 +138,14 @@ def test_an_alias_is_a_table_of_its_own(tmp_path: Path) -> None:
         "green": ModelConfig(endpoint="green-2"),
     }
     assert effective(config)["models"]["green"]["endpoint"] == "green-2"
+
+
+@pytest.mark.parametrize("folder", ["s3://bucket/", "s3://bucket/a/b/", ""])
+def test_input_is_put_into_a_folder_or_nowhere(tmp_path: Path, folder: str) -> None:
+    text = f'[async_inference]\ninput_location = "{folder}"\nmax_inline_bytes = 0\n'
+    config = load(write(tmp_path, text), environ={})
+    assert config.async_inference.input_location == folder
+    assert config.async_inference.max_inline_bytes == 0
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:

@@ -136,11 +136,14 @@ async def test_they_come_from_a_profile_and_follow_its_file_after_a_refusal(
     aws = Aws("us-east-1")
     async with running(aws) as provider:
         assert provider.current == Credentials("AK", "old")
-        client = aws.control_plane()
+        clients = aws.control_plane(), aws.storage()
+        assert clients == (aws.control_plane(), aws.storage())
         write("new")
         assert await provider.replace(Credentials("AK", "old"))
         assert provider.current == Credentials("AK", "new")
-        assert aws.control_plane() is not client, "it would go on with the old ones"
+        for client, other in zip(clients, (aws.control_plane(), aws.storage()), strict=True):
+            assert client is not other, "it would go on with the old ones"
+            assert other.meta.service_model.service_name == client.meta.service_model.service_name
 
 
 async def test_without_any_there_is_a_reason_until_there_are_some(

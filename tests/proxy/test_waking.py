@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from proxy import waking
+from proxy import patience, waking
 from proxy.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -15,7 +15,8 @@ from proxy.errors import (
     Throttled,
     UpstreamFailed,
 )
-from proxy.waking import Wait, Waking
+from proxy.patience import Wait
+from proxy.waking import Waking
 
 
 @pytest.fixture(autouse=True)
@@ -265,7 +266,7 @@ async def test_a_model_that_is_gone_is_not_awake(caplog: pytest.LogCaptureFixtur
 
 
 async def test_beats_go_on_while_a_poke_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waking, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_BEAT_SECONDS", 0.01)
     beaten, calls = asyncio.Event(), 0
 
     async def beat() -> None:
@@ -307,7 +308,7 @@ async def test_models_do_not_wait_for_each_other() -> None:
 
 
 async def test_both_who_pokes_and_who_waits_beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waking, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_BEAT_SECONDS", 0.01)
     state, model = Waking(5), Model(wakes_at=NEVER)
     beats = [0, 0]
 
@@ -328,7 +329,7 @@ async def test_both_who_pokes_and_who_waits_beat(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_a_beat_that_fails_ends_its_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waking, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(patience, "_BEAT_SECONDS", 0.01)
 
     async def client_is_gone() -> None:
         raise ConnectionError

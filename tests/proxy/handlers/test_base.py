@@ -62,6 +62,8 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         catalog=nothing,
         models=nothing,
         sagemaker=nothing,
+        objects=nothing,
+        seal=None,
         state=state,
     )
     application = Application([(r"/", handler, {"services": services, "route": "/"})])

@@ -1,0 +1,72 @@
+"""Tornado's server with a bound on open connections, and ways to let go of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+from contextlib import suppress
+
+from tornado.httpserver import HTTPServer
+from tornado.iostream import BaseIOStream, IOStream
+
+from proxy.handlers.services import WorkerState
+
+# Beyond max_connections, this many more are accepted just to be told so.
+_EXCESS_CONNECTIONS = 100
+
+# Closing waits for what a handler does at the end.
+_CLOSE_SECONDS = 2.0
+
+
+class BoundedHTTPServer(HTTPServer):
+    """Tornado's server with a bound on open connections."""
+
+    def bound_connections(self, limit: int, state: WorkerState) -> None:
+        """Refuse, through ``state``, what is over ``limit``. To be called before listening."""
+        self._limit = limit
+        self._state = state
+        self._open = 0
+        self._empty = asyncio.Event()
+
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        """Take a new connection."""
+        if self._open >= self._limit + _EXCESS_CONNECTIONS:
+            stream.close()
+            return
+        self._open += 1
+        self._empty.clear()
+        if self._open > self._limit:
+            self._state.excess_connections.add(stream)
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        """Count a connection out."""
+        self._open -= 1
+        if self._open == 0:
+            self._empty.set()
+        super().on_close(server_conn)
+
+    def let_go(self, idle_seconds: float) -> None:
+        """From now on, answer one more request on each connection, if it comes in time.
+
+        The time begins with the end of the answer before. Where that was before now, it has begun
+        already, and is longer: those connections are ``state.idle_connections``.
+        """
+        self.conn_params.no_keep_alive = True
+        self.conn_params.header_timeout = idle_seconds
+        streams: set[BaseIOStream] = {each.stream for each in self._connections}
+        self._state.idle_connections = streams - self._state.busy
+
+    async def wait_empty(self, seconds: float) -> None:
+        """Return when no connection is open, or the time is over."""
+        if self._open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+
+    async def close_connections(self, some: Container[object] | None = None) -> None:
+        """Close them all, or some of them, and wait for their end."""
+        closing = [
+            each.close() for each in self._connections if some is None or each.stream in some
+        ]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*closing), _CLOSE_SECONDS)
