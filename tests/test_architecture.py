@@ -34,14 +34,14 @@ LAYERS = (
     ("proxy.credentials", "proxy.refusals", "proxy.waking", "proxy.dialects"),
     (
         "proxy.dialects.base",
+        "proxy.dialects.bodies",
         "proxy.dialects.detection",
         "proxy.dialects.failures",
-        "proxy.dialects.fields",
         "proxy.dialects.lines",
-        "proxy.dialects.rewriting",
         "proxy.dialects.stops",
         "proxy.dialects.chat_templates",
     ),
+    ("proxy.dialects.fields", "proxy.dialects.rewriting"),
     ("proxy.dialects.stream_options",),
     (
         "proxy.dialects.assemble",

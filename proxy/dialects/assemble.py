@@ -11,7 +11,6 @@ import msgspec
 from proxy.dialects.base import Usage
 from proxy.dialects.failures import find_failure
 from proxy.dialects.lines import DONE, PayloadSplitter
-from proxy.dialects.rewriting import with_values
 from proxy.dialects.stream_options import with_usage
 from proxy.errors import UpstreamFailed
 
@@ -23,7 +22,7 @@ _ENDED_EARLY = "the model's stream ended before its answer did"
 
 def as_stream(body: bytes) -> bytes:
     """The same request, but for a stream that tells the usage. Raises ``InvalidRequest``."""
-    return with_values(with_usage(body)[0], {"stream": b"true"})
+    return with_usage(body, {"stream": b"true"})[0]
 
 
 class ChatAssembler:

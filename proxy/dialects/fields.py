@@ -6,6 +6,7 @@ import math
 
 import msgspec
 
+from proxy.dialects.bodies import decode_value, decode_values
 from proxy.errors import InvalidRequest
 
 # These change nothing in an answer, or have been read by the time that a dialect is asked.
@@ -46,7 +47,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 _MOST_STOPS = 4
 _LONGEST_STOP = 1_000
 
-_decoder = msgspec.json.Decoder(dict[str, object])
+_NULL = b"null"
 
 
 class Fields:
@@ -56,19 +57,16 @@ class Fields:
     """
 
     def __init__(self, body: bytes, dialect: str) -> None:
-        """Raises ``InvalidRequest`` if ``body`` is no JSON object."""
-        try:
-            values = _decoder.decode(body)
-        except msgspec.ValidationError as exc:
-            raise InvalidRequest("the request body must be a JSON object") from exc
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise InvalidRequest(f"the request body is not valid JSON: {exc}") from exc
+        """Raises ``InvalidRequest`` as ``decode_values`` does."""
         self.dialect = dialect
-        self._values = {key: value for key, value in values.items() if value is not None}
+        self._values: dict[str, msgspec.Raw] = {
+            key: value for key, value in decode_values(body).items() if memoryview(value) != _NULL
+        }
 
     def take(self, name: str) -> object:
         """Any value; None if it is missing or null."""
-        return self._values.pop(name, None)
+        value = self._values.pop(name, None)
+        return None if value is None else decode_value(name, value)
 
     def take_flag(self, name: str) -> bool:
         """True or false; false if it is missing."""
@@ -143,7 +141,8 @@ class Fields:
         for name, value in self._values.items():
             if name in _OF_NO_CONSEQUENCE:
                 continue
-            if not any(_same(value, neutral) for neutral in _NEUTRAL.get(name, ())):
+            neutrals = _NEUTRAL.get(name, ())
+            if not any(_same(decode_value(name, value), neutral) for neutral in neutrals):
                 raise self.unsupported(name)
 
     def unsupported(self, name: str) -> InvalidRequest:

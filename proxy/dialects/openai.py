@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from proxy.dialects.base import Operation, Rendered, Settings, Stream, Usage, Whole
+from proxy.dialects.bodies import decode, decode_values
 from proxy.dialects.failures import find_failure
 from proxy.dialects.rewriting import with_values
 from proxy.dialects.stream_options import with_usage, without_usage
@@ -29,9 +30,11 @@ USAGE_TAIL_BYTES = 16 * 1024
 
 
 class _Request(msgspec.Struct):
-    model: object = None
-    stream: object = None
+    model: str | None = None
+    stream: bool | None = None
 
+
+_KINDS = {"model": "a string", "stream": "true or false"}
 
 _request_decoder = msgspec.json.Decoder(_Request)
 _json = json.JSONDecoder()
@@ -47,22 +50,25 @@ class Routing:
 
 def read_routing(body: bytes) -> Routing:
     """Read ``model`` and ``stream`` from a request's body. Raises ``InvalidRequest``."""
-    try:
-        request = _request_decoder.decode(body)
-    except msgspec.ValidationError as exc:
-        raise InvalidRequest("the request body must be a JSON object") from exc
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        reason = "it is nested too deeply" if isinstance(exc, RecursionError) else str(exc)
-        raise InvalidRequest(f"the request body is not valid JSON: {reason}") from exc
+    request = decode(_request_decoder, body, _KINDS)
+    if _may_route_twice(body):
+        decode_values(body)  # which refuses that
     if request.model is None:
         raise InvalidRequest(
             "the field 'model' is missing: it names the SageMaker endpoint", param="model"
         )
-    if not isinstance(request.model, str):
-        raise InvalidRequest("the field 'model' must be a string", param="model")
-    if not isinstance(request.stream, bool | None):
-        raise InvalidRequest("the field 'stream' must be true or false", param="stream")
     return Routing(request.model, bool(request.stream))
+
+
+def _may_route_twice(body: bytes) -> bool:
+    """Whether a key may be there twice of which the container could read the other one."""
+    return (
+        body.count(b'"model"') > 1
+        or body.count(b'"stream"') > 1
+        # Letters of ASCII that are escaped, as those of a key could be; nobody else has a reason.
+        or b"\\u006" in body
+        or b"\\u007" in body
+    )
 
 
 def with_model(body: bytes, model: str) -> bytes:

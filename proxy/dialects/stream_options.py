@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
-import msgspec
-
-from proxy.dialects.rewriting import read_values, with_values
+from proxy.dialects.bodies import decode_values
+from proxy.dialects.rewriting import replace
 from proxy.errors import InvalidRequest
 
 _EVENT_END = re.compile(rb"(?<=\n)\r?\n")
@@ -16,21 +17,27 @@ _EVENT_END = re.compile(rb"(?<=\n)\r?\n")
 _NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 
 
-def with_usage(body: bytes) -> tuple[bytes, bool]:
+def with_usage(body: bytes, new: Mapping[str, bytes] = MappingProxyType({})) -> tuple[bytes, bool]:
     """The same request for a stream, asking for its usage; and whether it did so already.
 
-    Raises ``InvalidRequest`` as ``with_values`` does, and if ``stream_options`` is no object.
+    Other ``new`` values are set on the way. Raises ``InvalidRequest`` as ``with_values`` does, and
+    if ``stream_options`` is no object.
     """
-    options = read_values(body).get("stream_options")
-    asks, wanted = False, b'{"include_usage":true}'
-    if options is not None and bytes(options) != b"null":
-        try:
-            asks = msgspec.json.decode(options).get("include_usage") is True
-            wanted = with_values(bytes(options), {"include_usage": b"true"})
-        except (InvalidRequest, AttributeError) as exc:
-            message = "the field 'stream_options' must be an object"
-            raise InvalidRequest(message, param="stream_options") from exc
-    return (body if asks else with_values(body, {"stream_options": wanted})), asks
+    values = decode_values(body)
+    options = bytes(values.get("stream_options", b"null"))
+    asks = False
+    if options == b"null":
+        new = {"stream_options": b'{"include_usage":true}', **new}
+    elif not options.startswith(b"{"):
+        message = "the field 'stream_options' must be an object"
+        raise InvalidRequest(message, param="stream_options")
+    else:
+        known = decode_values(options)
+        asks = bytes(known.get("include_usage", b"")) == b"true"
+        if not asks:
+            wanted = replace(options, known, {"include_usage": b"true"})
+            new = {"stream_options": wanted, **new}
+    return (replace(body, values, new) if new else body), asks
 
 
 def without_usage(events: bytes) -> bytes:

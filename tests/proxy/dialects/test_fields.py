@@ -55,10 +55,27 @@ def test_what_has_been_taken_is_not_refused() -> None:
     found.finish()
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{", b'{"a": "\xff"}', b"1", b'{"a": ' + b"[" * 100_000])
-def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="the request body"):
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        (b"[]", None),
+        (b"{", None),
+        (b'{"a": ' + b"[" * 100_000, None),
+        (b'{"a": 1, "b": 2, "a": 1}', "a"),
+    ],
+)
+def test_a_body_that_is_no_object_or_has_a_field_twice_is_refused(
+    body: bytes, param: str | None
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
         Fields(body, "tgi")
+    assert caught.value.param == param
+
+
+def test_a_number_that_is_out_of_all_range_is_named() -> None:
+    with pytest.raises(InvalidRequest, match="'seed' cannot be read") as caught:
+        Fields(b'{"seed": 1e999}', "tgi").take_integer("seed", 0)
+    assert caught.value.param == "seed"
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "1", True, [1]])
