@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -54,10 +54,10 @@ class Catalog:
         self._descriptions: dict[str, tuple[datetime, Description]] = {}
         self._loaded = False
         self._problem: str | None = None
-        self._undescribed: list[str] = []
+        self._undescribed: dict[str, str] = {}
         self._no_components: str | None = None
         self._refreshing: asyncio.Task[None] | None = None
-        self._describing: asyncio.Task[None] | None = None
+        self._describing: dict[str, asyncio.Task[None]] = {}
         self._listing = asyncio.Lock()
         self._next_miss = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -71,7 +71,7 @@ class Catalog:
 
     async def stop(self) -> None:
         """End the refreshing."""
-        for task in (self._task, self._refreshing, self._describing):
+        for task in (self._task, self._refreshing, *self._describing.values()):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -120,14 +120,16 @@ class Catalog:
         return any(self.status(each) in _STARTING for each in (name, name.partition("/")[0]))
 
     def description(self, name: str) -> Description:
-        """What is known of the deployment ``name`` by now, be it nothing."""
+        """What is known of the deployment ``name`` by now, be it nothing.
+
+        One that has changed stays as it was known until it has been looked at again.
+        """
         return self._descriptions.get(name, (None, Description()))[1]
 
-    async def described(self, name: str) -> Description:
-        """The same; for one that is new, waits until it has been looked at."""
-        if name not in self._descriptions and name in self._deployments and self._describing:
-            await asyncio.wait([self._describing], timeout=_WAIT_SECONDS)
-        return self.description(name)
+    async def until_described(self, names: Iterable[str]) -> None:
+        """Wait until those that nothing is known of have been looked at, within a bound."""
+        new = {self._describing.get(name) for name in names if name not in self._descriptions}
+        await _wait(task for task in new if task)
 
     async def exists(self, name: str) -> bool:
         """Whether a call to ``name`` is worth sending.
@@ -151,8 +153,7 @@ class Catalog:
         Raises ``Unavailable`` as ``deployments`` does.
         """
         deployments = await self.deployments()
-        if self._describing is not None:
-            await asyncio.wait([self._describing], timeout=_WAIT_SECONDS)
+        await _wait(self._describing.values())
         return [(deployment, self.description(deployment.name)) for deployment in deployments]
 
     def _check_loaded(self) -> None:
@@ -193,8 +194,7 @@ class Catalog:
             deployments: list[Deployment] = [*endpoints, *components]
             self._deployments = {deployment.name: deployment for deployment in deployments}
             self._loaded, self._problem = True, None
-        if self._describing is None or self._describing.done():
-            self._describing = asyncio.create_task(self._describe(deployments), name="describe")
+        self._describe(deployments)
 
     async def _list_components(self) -> list[InferenceComponent]:
         """Those there are; where they cannot be listed, those of before. Endpoints do without."""
@@ -220,26 +220,41 @@ class Catalog:
                 logger.error("unexpected answer of the control plane", exc_info=exc)
         self._problem = problem
 
-    async def _describe(self, deployments: list[Deployment]) -> None:
-        """Describe what is new or has changed, forget what is gone."""
-        self._descriptions = {
-            item.name: known
-            for item in deployments
-            if (known := self._descriptions.get(item.name)) and known[0] == item.modified
-        }
-        changed = [item for item in deployments if item.name not in self._descriptions]
-        results = await asyncio.gather(*map(self._describe_one, changed), return_exceptions=True)
-        reasons = sorted({str(result) for result in results if isinstance(result, Exception)})
-        if reasons != self._undescribed:
-            self._undescribed = reasons
-            for reason in reasons[:_LOGGED_REASONS]:
-                log_fields(logger, logging.WARNING, "cannot describe a model", reason=reason)
+    def _describe(self, deployments: list[Deployment]) -> None:
+        """Forget what is gone, and begin to describe what is new or has changed."""
+        for known in (self._descriptions, self._undescribed):
+            for name in known.keys() - self._deployments.keys():
+                del known[name]
+        for item in deployments:
+            modified = self._descriptions.get(item.name, (None,))[0]
+            if modified != item.modified and item.name not in self._describing:
+                task = asyncio.create_task(self._describe_one(item), name=f"describe {item.name}")
+                self._describing[item.name] = task
 
     async def _describe_one(self, deployment: Deployment) -> None:
-        async with self._describe_slots:
-            description = await self._in_thread(control_plane.describe, deployment)
-        self._descriptions[deployment.name] = (deployment.modified, description)
+        name = deployment.name
+        try:
+            async with self._describe_slots:
+                description = await self._in_thread(control_plane.describe, deployment)
+            self._descriptions[name] = (deployment.modified, description)
+            self._undescribed.pop(name, None)
+        except Exception as exc:
+            self._report_undescribed(name, str(exc))
+        finally:
+            del self._describing[name]
+
+    def _report_undescribed(self, name: str, reason: str) -> None:
+        """Log why a model cannot be described, once for each reason, and no more than a few."""
+        known = {*self._undescribed.values()}
+        self._undescribed[name] = reason
+        if reason not in known and len(known) < _LOGGED_REASONS:
+            log_fields(logger, logging.WARNING, "cannot describe a model", reason=reason)
 
     async def _in_thread(self, call: Callable[..., Any], *args: Any) -> Any:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, call, self._client, *args)
+
+
+async def _wait(tasks: Iterable[asyncio.Task[None]]) -> None:
+    if tasks := [*tasks]:
+        await asyncio.wait(tasks, timeout=_WAIT_SECONDS)

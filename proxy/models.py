@@ -109,15 +109,13 @@ class Models:
         An alias has its fallbacks after it, and those that serve come before those that do not.
         """
         if alias := self._aliases.get(name):
-            targets = [await self._target(alias)]
-            for fallback in alias.fallbacks:
-                other = self._aliases.get(fallback)
-                targets.append(
-                    await (self._target(other) if other else self._deployment(fallback, ""))
-                )
+            names = [name, *alias.fallbacks]
+            await self._catalog.until_described(map(self._deployment_behind, names))
+            targets = [self._target(alias), *map(self._fallback, alias.fallbacks)]
             return sorted(targets, key=lambda target: not self._may_serve(target))
         if self.offers(name) and await self._catalog.exists(name):
-            return [await self._deployment(name)]
+            await self._catalog.until_described([name])
+            return [self._deployment(name)]
         return []
 
     def _may_serve(self, target: Target) -> bool:
@@ -127,17 +125,21 @@ class Models:
             return bool(unknown)
         return status in _SERVING
 
-    async def _fallback(self, name: str) -> Target:
+    def _deployment_behind(self, name: str) -> str:
         alias = self._aliases.get(name)
-        return await (self._target(alias) if alias else self._deployment(name, ""))
+        return _deployment_of(alias) if alias else name
 
-    async def _target(self, alias: ModelConfig) -> Target:
+    def _fallback(self, name: str) -> Target:
+        alias = self._aliases.get(name)
+        return self._target(alias) if alias else self._deployment(name, "")
+
+    def _target(self, alias: ModelConfig) -> Target:
         name = _deployment_of(alias)
         return Target(
             alias.endpoint,
             alias.inference_component,
             alias.target_variant,
-            alias.dialect or await self._dialect(name) or DEFAULT_DIALECT,
+            alias.dialect or self._dialect(name) or DEFAULT_DIALECT,
             Settings(
                 served_model=alias.served_model,
                 batch_limit=alias.batch_limit,
@@ -148,21 +150,21 @@ class Models:
             alias.long_requests,
         )
 
-    async def _deployment(self, name: str, model: str | None = None) -> Target:
+    def _deployment(self, name: str, model: str | None = None) -> Target:
         """What an alias does not lead to.
 
         A container refuses a name that it does not serve, and takes none for its own. An endpoint's
         own name is left to the client: its container may serve that very name.
         """
         endpoint, _, component = name.partition("/")
-        dialect = await self._dialect(name) or DEFAULT_DIALECT
+        dialect = self._dialect(name) or DEFAULT_DIALECT
         if component or dialect == "lmi":  # which serves its one model as "lmi"
             model = ""
         settings = Settings(served_model=model)
         return Target(endpoint, component, dialect=dialect, settings=settings)
 
-    async def _dialect(self, name: str) -> str | None:
-        description = await self._catalog.described(name)
+    def _dialect(self, name: str) -> str | None:
+        description = self._catalog.description(name)
         return detect(description.image, description.environment)
 
     def _deployed(self, deployment: Deployment) -> Model:

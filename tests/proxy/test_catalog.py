@@ -27,6 +27,10 @@ class ControlPlane:
         self.modified = dict.fromkeys(names, NOW)
         self.components: list[str] = []
         self.components_failure: Exception | None = None
+        self.describe_failure: Exception | None = None
+        self.describe_gate = threading.Event()
+        self.describe_gate.set()
+        self.instance_type = "ml.g5.xlarge"
         self.calls: list[str] = []
         self.failure: Exception | None = None
         self.gate = threading.Event()
@@ -62,6 +66,9 @@ class ControlPlane:
 
     def describe_endpoint(self, EndpointName: str) -> dict[str, Any]:  # noqa: N803
         self._called(f"describe {EndpointName}")
+        assert self.describe_gate.wait(10)
+        if self.describe_failure:
+            raise self.describe_failure
         return {"EndpointConfigName": "config"}
 
     def describe_inference_component(
@@ -73,7 +80,7 @@ class ControlPlane:
         return {"Specification": {"Container": {"DeployedImage": image, "Environment": {"A": "b"}}}}
 
     def describe_endpoint_config(self, EndpointConfigName: str) -> dict[str, Any]:  # noqa: N803
-        return {"ProductionVariants": [{"InstanceType": "ml.g5.xlarge"}]}
+        return {"ProductionVariants": [{"InstanceType": self.instance_type}]}
 
 
 class Components:
@@ -108,6 +115,7 @@ async def running(control_plane: ControlPlane, refresh: float = 3600) -> AsyncIt
         yield catalog
     finally:
         control_plane.gate.set()
+        control_plane.describe_gate.set()
         await catalog.stop()
 
 
@@ -288,14 +296,62 @@ async def test_only_what_is_new_or_changed_is_described() -> None:
         assert described() == ["describe a", "describe b", "describe b", "describe c"]
 
 
-async def test_an_endpoint_that_cannot_be_described_is_listed_all_the_same() -> None:
+async def test_an_endpoint_that_cannot_be_described_is_listed_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     control_plane = ControlPlane("a")
-
-    def refuse(EndpointName: str) -> dict[str, Any]:  # noqa: N803
-        raise denied()
-
-    control_plane.describe_endpoint = refuse  # type: ignore[method-assign]
-    async with running(control_plane) as catalog:
+    control_plane.describe_failure = denied()
+    async with running(control_plane, refresh=0.02) as catalog:
         ((endpoint, description),) = await catalog.descriptions()
         assert endpoint.name == "a"
         assert (description.image, description.environment) == (None, {})
+        await until(lambda: control_plane.calls.count("describe a") > 2)
+        assert caplog.messages.count("cannot describe a model") == 1
+
+
+async def test_what_has_changed_is_known_as_it_was_until_it_has_been_looked_at_again() -> None:
+    control_plane = ControlPlane("a")
+
+    def looked() -> int:
+        return control_plane.calls.count("describe a")
+
+    async with running(control_plane, refresh=0.02) as catalog:
+        await catalog.descriptions()
+        control_plane.describe_failure = denied()
+        control_plane.modified["a"] = LATER
+        calls = looked()
+        await until(lambda: looked() > calls + 1)
+        assert catalog.description("a").instance_type == "ml.g5.xlarge"
+        control_plane.instance_type, control_plane.describe_failure = "ml.g6.xlarge", None
+        await until(lambda: catalog.description("a").instance_type == "ml.g6.xlarge")
+
+
+async def test_only_what_nothing_is_known_of_is_waited_for() -> None:
+    control_plane = ControlPlane("a")
+    async with running(control_plane, refresh=0.02) as catalog:
+        await catalog.descriptions()
+        control_plane.describe_gate.clear()
+        control_plane.modified |= {"a": LATER, "b": NOW}
+        await until(lambda: control_plane.calls.count("describe b") == 1)
+        await asyncio.wait_for(catalog.until_described(["a"]), 1)
+        waiting = asyncio.create_task(catalog.until_described(["a", "b", "c"]))
+        calls = control_plane.calls.count("list_endpoints")
+        await until(lambda: control_plane.calls.count("list_endpoints") > calls + 2)
+        assert not waiting.done()
+        assert control_plane.calls.count("describe b") == 1, "it is under way"
+        control_plane.describe_gate.set()
+        await waiting
+        assert catalog.description("b").instance_type == "ml.g5.xlarge"
+
+
+async def test_all_that_hang_are_waited_for_together_and_within_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalog_module, "_WAIT_SECONDS", 0.1)
+    control_plane = ControlPlane("a", "b", "c")
+    control_plane.describe_gate.clear()
+    async with running(control_plane) as catalog:
+        await names(catalog)
+        began = asyncio.get_running_loop().time()
+        await catalog.until_described(["a", "b", "c"])
+        assert 0.09 < asyncio.get_running_loop().time() - began < 0.25

@@ -1,6 +1,6 @@
 """What clients may name, what it tells of itself, and where a call to it goes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -22,6 +22,7 @@ class Known:
 
     def __init__(self, *deployments: Deployment) -> None:
         self._known = {deployment.name: deployment for deployment in deployments}
+        self.waited_for: list[list[str]] = []
 
     async def deployments(self) -> list[Deployment]:
         return list(self._known.values())
@@ -40,8 +41,8 @@ class Known:
         image = "123.dkr.ecr.us-east-1.amazonaws.com/tei:2.0-gpu" if name == "embedder" else None
         return Description("ml.g5.xlarge" if "/" not in name else None, image)
 
-    async def described(self, name: str) -> Description:
-        return self.description(name)
+    async def until_described(self, names: Iterable[str]) -> None:
+        self.waited_for.append([*names])
 
 
 def endpoint(name: str, status: str = "InService") -> Endpoint:
@@ -118,6 +119,13 @@ async def test_an_alias_leads_to_what_it_says_and_then_to_its_fallbacks() -> Non
         Target("green", variant="canary", settings=Settings(served_model="")),
         Target("shared", "b", settings=Settings(served_model="")),
     ]
+
+
+async def test_what_is_behind_an_alias_is_waited_for_at_once() -> None:
+    known = Known(*SHARED, endpoint("blue"))
+    aliases = {"llama": LLAMA, "green": ModelConfig(endpoint="emerald")}
+    await Models(cast(Catalog, known), aliases).targets("llama")
+    assert known.waited_for == [["blue", "emerald", "shared/b"]]
 
 
 async def test_what_does_not_serve_comes_last() -> None:
