@@ -6,10 +6,10 @@ and of all else the last value counts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
-from proxy.dialects.base import Usage
-from proxy.dialects.failures import find_failure
 from proxy.dialects.lines import DONE, PayloadSplitter
 from proxy.dialects.stream_options import with_usage
 from proxy.errors import UpstreamFailed
@@ -17,7 +17,14 @@ from proxy.errors import UpstreamFailed
 # Fields that name something come whole, and some servers repeat them.
 _WHOLE_TEXTS = frozenset({"id", "name", "object", "role", "type"})
 
+# Fields that come in pieces, of which all may be the same.
+_TEXTS_IN_PIECES = frozenset({"arguments", "content", "reasoning", "reasoning_content", "refusal"})
+
+# A stream is larger than the answer that is made of it, and about as large as that in memory.
+MOST_STREAM_BYTES = 256 * 1024 * 1024
+
 _ENDED_EARLY = "the model's stream ended before its answer did"
+_NO_CHUNK = "the model's stream holds something that is no chunk"
 
 
 def as_stream(body: bytes) -> bytes:
@@ -26,10 +33,10 @@ def as_stream(body: bytes) -> bytes:
 
 
 class ChatAssembler:
-    """Collects the events of a streamed chat completion."""
+    """Collects the events of a streamed chat completion, among which is no error."""
 
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
+    def __init__(self, most_bytes: int = MOST_STREAM_BYTES) -> None:
+        self._left = most_bytes
         self._splitter = PayloadSplitter()
         self._head: dict[str, object] = {}
         self._choices: dict[int, dict[str, object]] = {}
@@ -39,8 +46,11 @@ class ChatAssembler:
     def feed(self, events: bytes) -> None:
         """Take bytes of the stream, cut anywhere.
 
-        Raises ``UpstreamFailed`` if they hold an error, or something else than chunks.
+        Raises ``UpstreamFailed`` if they hold something else than chunks, or have become too many.
         """
+        self._left -= len(events)
+        if self._left < 0:
+            raise UpstreamFailed("the model's answer is too large to be put together")
         for payload in self._splitter.feed(events):
             self._take(payload)
 
@@ -71,12 +81,10 @@ class ChatAssembler:
             chunk = msgspec.json.decode(payload)
         except (ValueError, RecursionError) as exc:
             raise UpstreamFailed("the model's stream holds something that is no JSON") from exc
-        if (failure := find_failure(chunk)) is not None:
-            raise UpstreamFailed(failure.message, log_message=failure.log_message)
         try:
             self._merge(chunk)
         except (LookupError, TypeError, AttributeError) as exc:
-            raise UpstreamFailed("the model's stream holds something that is no chunk") from exc
+            raise UpstreamFailed(_NO_CHUNK) from exc
 
     def _merge(self, chunk: dict[str, object]) -> None:
         choices = chunk.pop("choices")
@@ -86,15 +94,21 @@ class ChatAssembler:
                 self._head[key] = value
         if isinstance(usage, dict):
             self._usage = usage
-            self.usage = Usage.read(usage)
         if not isinstance(choices, list):
             raise TypeError("no list of choices")
         for choice in choices:
-            _merge_into(self._choices.setdefault(choice.pop("index", 0), {}), choice)
+            index = choice.pop("index", 0)
+            if type(index) is not int:
+                raise TypeError("no index")
+            _merge_into(self._choices.setdefault(index, {}), choice)
 
 
 class _Text(list[str]):
     """A text in pieces, joined at the end: to join at each piece takes the square of the time."""
+
+
+class _Items(list[object]):
+    """A list of our own, which may grow."""
 
 
 class _Indexed(dict[int, dict[str, object]]):
@@ -111,7 +125,7 @@ def _merge_into(whole: dict[str, object], pieces: dict[str, object]) -> None:
                 known = whole[key] = {}
             _merge_into(known, value)
         elif isinstance(value, list):
-            whole[key] = _extended(known, value)
+            whole[key] = _extended(key, known, value)
         elif isinstance(value, str) and key not in _WHOLE_TEXTS and not key.endswith("_reason"):
             if not isinstance(known, _Text):
                 known = whole[key] = _Text()
@@ -120,21 +134,38 @@ def _merge_into(whole: dict[str, object], pieces: dict[str, object]) -> None:
             whole[key] = value
 
 
-def _extended(known: object, items: list[object]) -> object:
-    if items and all(isinstance(item, dict) and type(item.get("index")) is int for item in items):
-        indexed = known if isinstance(known, _Indexed) else _Indexed()
-        for item in items:
-            pieces = dict(item)  # type: ignore[call-overload]
-            _merge_into(indexed.setdefault(pieces.pop("index"), {}), pieces)
-        return indexed
-    return [*known, *items] if isinstance(known, list) else items
+def _extended(key: str, known: object, items: list[object]) -> object:
+    if items and all(isinstance(item, dict) for item in items):
+        pieces: list[dict[str, object]] = items  # type: ignore[assignment]
+        if key == "tool_calls" or all(type(item.get("index")) is int for item in pieces):
+            indexed = known if isinstance(known, _Indexed) else _Indexed()
+            for item in pieces:
+                _merge_into(indexed.setdefault(_index(indexed, item), {}), item)
+            return indexed
+    known = known if isinstance(known, _Items) else _Items()
+    known += items
+    return known
+
+
+def _index(calls: _Indexed, piece: dict[str, object]) -> int:
+    """Where a piece belongs. Some servers give tool calls no index: a new id or name begins one."""
+    index = piece.pop("index", None)
+    if type(index) is int:
+        return index
+    own = piece.get("id")
+    if own and (same := [at for at, call in calls.items() if call.get("id") == own]):
+        return same[0]
+    function = piece.get("function")
+    begins = own or (isinstance(function, Mapping) and function.get("name"))
+    last = max(calls, default=-1)
+    return last + 1 if begins or last < 0 else last
 
 
 def _whole_choice(index: int, choice: dict[str, object]) -> dict[str, object]:
     pieces = _joined({key: value for key, value in choice.items() if key != "delta"})
     message = _joined(choice.get("delta", {}))
     if not isinstance(pieces, dict) or not isinstance(message, dict):
-        raise UpstreamFailed("the model's stream holds something that is no chunk")
+        raise UpstreamFailed(_NO_CHUNK)
     # A stream opens with an empty text even where only tool calls follow.
     if not message.get("content"):
         message["content"] = None if message.get("tool_calls") else message.get("content", "")
@@ -142,13 +173,15 @@ def _whole_choice(index: int, choice: dict[str, object]) -> dict[str, object]:
     return {"index": index, "message": message, **pieces}
 
 
-def _joined(value: object) -> object:
+def _joined(value: object, key: str = "") -> object:
     if isinstance(value, _Text):
-        return "".join(value)
+        # A name that is not known as one may come whole each time.
+        repeats = key not in _TEXTS_IN_PIECES and len({*value}) == 1
+        return value[0] if repeats else "".join(value)
     if isinstance(value, _Indexed):
         return [_joined(item) for _, item in sorted(value.items())]
     if isinstance(value, dict):
-        return {key: _joined(item) for key, item in value.items()}
+        return {name: _joined(item, name) for name, item in value.items()}
     if isinstance(value, list):
         return [_joined(item) for item in value]
     return value

@@ -49,7 +49,8 @@ class Head:
         """The event that begins a streamed chat; a completion has none."""
         if self.operation is not Operation.CHAT:
             return b""
-        return self._chunk(_delta({"role": "assistant", "content": ""}, None), include_usage)
+        delta: Json = {"role": "assistant", "content": "", "refusal": None}
+        return self._chunk(_delta(delta, None), include_usage)
 
     def text(self, text: str, include_usage: bool) -> bytes:
         """The event with more of the text."""

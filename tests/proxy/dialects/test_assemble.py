@@ -1,6 +1,7 @@
 """A stream put together is the answer that would have come at once."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.dialects.assemble import ChatAssembler, as_stream
-from proxy.dialects.base import Operation, Settings, Stream, Usage
+from proxy.dialects.base import Operation, Settings, Stream
 from proxy.errors import InvalidRequest, UpstreamFailed
 from tests.emulator.containers import lmi, tgi
 from tests.emulator.containers import openai_shapes as shapes
@@ -89,23 +90,27 @@ def test_it_equals_the_answer_at_once(
     assert without_empty(answer) == without_empty(whole)
     message = answer["choices"][0]["message"]
     assert message["content"] == whole["choices"][0]["message"]["content"]
-    assert assembler.usage == Usage(reply.usage.prompt, reply.usage.completion)
 
 
 @pytest.mark.parametrize(
-    ("dialect", "container"), [("tgi", tgi.application), ("lmi", lmi.application)]
+    ("dialect", "container", "ignored"),
+    [("tgi", tgi.application, ()), ("lmi", lmi.application, ("tool_calls", "stop_reason"))],
 )
 def test_what_other_dialects_render_can_be_assembled(
-    dialect: str, container: Callable[[], web.Application]
+    dialect: str, container: Callable[[], web.Application], ignored: tuple[str, ...]
 ) -> None:
+    def known(answer: dict[str, Any]) -> dict[str, Any]:
+        (choice,) = answer["choices"]
+        fields = {**choice, **choice["message"]}
+        return {key: fields[key] for key in fields if key not in (*ignored, "message")}
+
     settings = Settings(chat_template="chatml", served_model="")
     body = {"messages": [{"role": "user", "content": "How are you? é🦉"}]}
     whole, _ = ask_whole(dialect, container(), Operation.CHAT, body, settings)
     rendered = render(dialect, Operation.CHAT, {**body, "stream": True}, settings)
     assert isinstance(rendered.reader, Stream)
     ((_, data),) = answers(container(), rendered.bodies)
-    (choice,) = assemble(read_stream(rendered.reader, [data]))["choices"]
-    assert without_empty(choice) == without_empty(whole["choices"][0])
+    assert known(assemble(read_stream(rendered.reader, [data]))) == known(whole)
 
 
 def test_parallel_tool_calls_come_together_by_index() -> None:
@@ -205,18 +210,58 @@ def test_an_early_end_is_a_failure(data: bytes) -> None:
         assemble(data)
 
 
-@pytest.mark.parametrize(
-    "event",
-    [
-        {"error": {"message": "the GPU is gone", "code": 500}},
-        {"error": {"message": "the GPU is gone", "code": 400}},
-        {"error": "the GPU is gone", "code": 424},
-        {"object": "error", "message": "the GPU is gone", "code": 500},
-    ],
-)
-def test_a_failure_in_the_stream_is_told(event: dict[str, Any]) -> None:
-    with pytest.raises(UpstreamFailed, match="the GPU is gone"):
-        assemble(stream(chunk({"content": "a"}), event))
+def test_tool_calls_without_an_index_begin_with_an_id_or_a_name() -> None:
+    def calls(*found: dict[str, Any]) -> dict[str, Any]:
+        return chunk({"tool_calls": list(found)})
+
+    def function(name: str, arguments: str) -> dict[str, Any]:
+        return {"function": {"name": name, "arguments": arguments}}
+
+    answer = assemble(
+        stream(
+            calls({"id": "a", **function("f", "{")}),
+            calls({"id": "a", "function": {"arguments": '"x":'}}),
+            calls({"function": {"arguments": "1}"}}),
+            calls({"id": "b", **function("g", "{}")}, {"id": "a", "type": "function"}),
+            calls(function("h", "{}"), function("h", "{}")),
+            chunk({}, finish_reason="tool_calls"),
+        )
+    )
+    assert answer["choices"][0]["message"]["tool_calls"] == [
+        {"id": "a", "type": "function", **function("f", '{"x":1}')},
+        {"id": "b", **function("g", "{}")},
+        function("h", "{}"),
+        function("h", "{}"),
+    ]
+
+
+def test_an_unknown_text_that_is_always_the_same_comes_whole() -> None:
+    answer = assemble(
+        stream(
+            chunk({"content": "ha", "phase": "final", "new": "a"}),
+            chunk({"content": "ha", "phase": "final", "new": "b"}),
+            chunk({}, finish_reason="stop"),
+        )
+    )
+    message = answer["choices"][0]["message"]
+    assert (message["content"], message["phase"], message["new"]) == ("haha", "final", "ab")
+
+
+def test_many_tokens_with_their_probabilities_take_time_in_proportion() -> None:
+    tokens = [chunk({"content": "a"}, logprobs={"content": [{"token": "a"}]})] * 30_000
+    began = time.perf_counter()
+    answer = assemble(stream(*tokens, chunk({}, finish_reason="stop")))
+    assert len(answer["choices"][0]["logprobs"]["content"]) == 30_000
+    assert time.perf_counter() - began < 1.5
+
+
+def test_an_answer_that_grows_too_large_is_a_failure() -> None:
+    data = stream(chunk({"content": "a"}), done=False)
+    assembler = ChatAssembler(most_bytes=2 * len(data))
+    assembler.feed(data)
+    assembler.feed(data)
+    with pytest.raises(UpstreamFailed, match="too large"):
+        assembler.feed(data)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +276,8 @@ def test_a_failure_in_the_stream_is_told(event: dict[str, Any]) -> None:
         '{"choices": [{"index": "a", "delta": 7}, {"index": 1}]}',
         '{"choices": [{"delta": "a", "finish_reason": "stop"}]}',
         '{"choices": [{"index": [], "delta": {}}]}',
+        '{"choices": [{"index": "1", "finish_reason": "a"}, {"index": 0, "finish_reason": "a"}]}',
+        '{"choices": [{"index": true, "delta": {}, "finish_reason": "stop"}]}',
     ],
 )
 def test_what_is_no_chunk_is_a_failure(line: str) -> None:

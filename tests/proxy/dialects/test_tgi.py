@@ -111,7 +111,8 @@ class TestStream:
         found = events(read_stream(stream, [data]))
         for event in found[:-1]:
             ChatCompletionChunk.model_validate(event, strict=True)
-        assert found[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+        delta = {"role": "assistant", "content": "", "refusal": None}
+        assert found[0]["choices"][0]["delta"] == delta
         assert said(found) == ANSWER
         assert [choice["finish_reason"] for event in found[:-2] for choice in event["choices"]] == [
             *[None] * (len(found) - 3),
