@@ -60,6 +60,8 @@ class Catalog:
         self._describing: dict[str, asyncio.Task[None]] = {}
         self._listing = asyncio.Lock()
         self._next_miss = 0.0
+        self._tried = asyncio.Event()  # to list the endpoints
+        self._first_until = 0.0
         self._task: asyncio.Task[None] | None = None
         # Threads of its own: a control plane that hangs holds up nothing but the catalogue.
         self._executor = ThreadPoolExecutor(_THREADS + 1, thread_name_prefix="catalog")
@@ -67,6 +69,7 @@ class Catalog:
 
     def start(self) -> None:
         """Begin to refresh in the background, now and every ``refresh_seconds``."""
+        self._first_until = asyncio.get_running_loop().time() + _WAIT_SECONDS
         self._task = asyncio.create_task(self._keep_fresh(), name="catalog")
 
     async def stop(self) -> None:
@@ -127,7 +130,15 @@ class Catalog:
         return self._descriptions.get(name, (None, Description()))[1]
 
     async def until_described(self, names: Iterable[str]) -> None:
-        """Wait until those that nothing is known of have been looked at, within a bound."""
+        """Wait until those that nothing is known of have been looked at, within a bound.
+
+        Until the first listing, nothing is known of any; that one is waited for only so long, from
+        the start on, as it takes where all is well.
+        """
+        seconds = self._first_until - asyncio.get_running_loop().time()
+        if not self._tried.is_set() and seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._tried.wait(), seconds)
         new = {self._describing.get(name) for name in names if name not in self._descriptions}
         await _wait(task for task in new if task)
 
@@ -165,6 +176,7 @@ class Catalog:
     async def _keep_fresh(self) -> None:
         while True:
             await self._refresh()
+            self._tried.set()
             seconds = self._config.refresh_seconds
             await asyncio.sleep(seconds if self._loaded else min(seconds, _FIRST_RETRY_SECONDS))
 

@@ -110,7 +110,7 @@ class Models:
         """
         if alias := self._aliases.get(name):
             names = [name, *alias.fallbacks]
-            await self._catalog.until_described(map(self._deployment_behind, names))
+            await self._catalog.until_described(filter(None, map(self._to_detect, names)))
             targets = [self._target(alias), *map(self._fallback, alias.fallbacks)]
             return sorted(targets, key=lambda target: not self._may_serve(target))
         if self.offers(name) and await self._catalog.exists(name):
@@ -125,9 +125,12 @@ class Models:
             return bool(unknown)
         return status in _SERVING
 
-    def _deployment_behind(self, name: str) -> str:
+    def _to_detect(self, name: str) -> str | None:
+        """The deployment whose image tells the dialect of ``name``, unless the operator does."""
         alias = self._aliases.get(name)
-        return _deployment_of(alias) if alias else name
+        if alias is None:
+            return name
+        return None if alias.dialect else _deployment_of(alias)
 
     def _fallback(self, name: str) -> Target:
         alias = self._aliases.get(name)

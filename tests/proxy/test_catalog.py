@@ -355,3 +355,31 @@ async def test_all_that_hang_are_waited_for_together_and_within_a_bound(
         began = asyncio.get_running_loop().time()
         await catalog.until_described(["a", "b", "c"])
         assert 0.09 < asyncio.get_running_loop().time() - began < 0.25
+
+
+async def test_who_comes_before_the_first_listing_waits_for_it() -> None:
+    control_plane = ControlPlane("a")
+    control_plane.gate.clear()
+    async with running(control_plane) as catalog:
+        waiting = asyncio.create_task(catalog.until_described(["a"]))
+        await until(lambda: control_plane.calls == ["list_endpoints"])
+        assert not waiting.done()
+        control_plane.gate.set()
+        await waiting
+        assert catalog.description("a").instance_type == "ml.g5.xlarge"
+
+
+async def test_a_first_listing_that_hangs_is_waited_for_from_the_start_on_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalog_module, "_WAIT_SECONDS", 0.1)
+    control_plane = ControlPlane("a")
+    control_plane.gate.clear()
+    async with running(control_plane) as catalog:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.gather(*(catalog.until_described(["a"]) for _ in range(3)))
+        waited = loop.time()
+        await catalog.until_described(["a"])
+        assert waited - began > 0.09
+        assert loop.time() - waited < 0.05
