@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from proxy.tables import fill, setting, tables_of, to_table
 
 # Names that model hubs and OpenAI's clients use.
 _MODEL_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._:/@-]{0,98}[a-zA-Z0-9])?", re.ASCII)
+
+# Of the keys' limits: this host alone, or a server for several.
+LOCAL = "local"
+_BACKENDS = ("valkey", "valkeys", "redis", "rediss")
 
 DEFAULT_PATH = Path("/etc/sagemaker-proxy/config.toml")
 
@@ -71,6 +76,15 @@ def _folder(value: Any) -> str | None:
     else:
         fits = value.endswith("/")
     return None if fits or not value else "must be a folder in S3, such as s3://bucket/inputs/"
+
+
+def _backend(value: Any) -> str | None:
+    with suppress(ValueError):  # of a port that is none
+        parts = urlsplit(value)
+        is_url = parts.scheme in _BACKENDS and parts.hostname and parts.port != 0
+        if value == LOCAL or (is_url and re.fullmatch(r"(/\d*)?", parts.path)):
+            return None
+    return f'must be "{LOCAL}" or a URL such as "valkey://host:6379"'
 
 
 def _origins(value: Any) -> str | None:
@@ -130,6 +144,8 @@ class LimitsConfig:
     max_concurrent: int = setting(2000, _at_least(1))  # requests to models, of each worker
     max_queued: int = setting(1000, _at_least(0))  # that wait for their turn, of each worker
     queue_seconds: float = setting(10.0, _above_zero)
+    backend: str = setting(LOCAL, _backend)  # where the keys' limits are counted
+    without_backend: str = setting("open", _one_of(("open", "closed")))  # while that is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +225,7 @@ def effective(config: Config) -> dict[str, Any]:
     """The settings as nested tables, with secrets masked."""
     shown: dict[str, Any] = to_table(config)
     shown["api_key"] = "********" if config.api_key else ""
+    shown["limits"]["backend"] = re.sub("(?<=://).*(?=@)", "********", config.limits.backend)
     return shown
 
 

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from proxy.config import LimitsConfig
+from proxy.counts import Counts, Taken
 from proxy.errors import Overloaded, ProxyError, RateLimited
 from proxy.gate import Gate, QueueFull
-from proxy.keys import Caller
+from proxy.keys import NO_LIMITS, Caller, KeyLimits
 from proxy.windows import Counter, Windows
 
 # A place may be free again at any moment.
 _RETRY_SECONDS = "1"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How much of a limit a key has used in the last minute."""
-
-    counter: Counter
-    limit: int
-    used: int
-
-    def headers(self) -> Iterator[tuple[str, str]]:
-        """It as OpenAI's headers tell it; what was used a moment ago is free in a minute."""
-        what = self.counter.name.lower()
-        yield f"x-ratelimit-limit-{what}", str(self.limit)
-        yield f"x-ratelimit-remaining-{what}", str(max(self.limit - self.used, 0))
-        yield f"x-ratelimit-reset-{what}", "1m0s" if self.used else "0s"
-
-
 class Limits:
     """The limits as one worker keeps them. To be made inside a running loop."""
 
-    def __init__(self, config: LimitsConfig, windows: Windows, callers: Iterable[Caller]) -> None:
+    def __init__(
+        self, config: LimitsConfig, windows: Windows, counts: Counts, callers: Iterable[Caller]
+    ) -> None:
         """``windows`` has a place for each of ``callers`` that has a limit."""
         self._windows = windows
+        self._counts = counts
         self._at_once = {each.name: each.limits.max_concurrent for each in callers}
         self.gate = Gate(
             config.max_concurrent,
@@ -46,34 +33,27 @@ class Limits:
             self._leave,
         )
 
-    def take(self, caller: Caller) -> list[Standing]:
-        """Count a request of ``caller``. Raises ``RateLimited``, and then has not counted it."""
-        name, limits = caller.name, caller.limits
-        standings = []
-        if limits.tokens_per_minute:
-            used = self._windows.count(name, Counter.TOKENS)
-            standings.append(Standing(Counter.TOKENS, limits.tokens_per_minute, used))
-            if used >= limits.tokens_per_minute:
-                raise self._refusal(caller, standings)
-        if limits.requests_per_minute:
-            # Counted before it is looked at: workers that do so at once see each other's.
-            self._windows.add(name, Counter.REQUESTS, 1)
-            used = self._windows.count(name, Counter.REQUESTS)
-            standings.append(Standing(Counter.REQUESTS, limits.requests_per_minute, used))
-            if used > limits.requests_per_minute:
-                self.give_back(caller)
-                raise self._refusal(caller, standings)
-        return standings
+    async def close(self) -> None:
+        """Let go of what is open."""
+        await self._counts.close()
 
-    def give_back(self, caller: Caller) -> None:
-        """A request that was counted has not been served."""
-        if caller.limits.requests_per_minute:
-            self._windows.add(caller.name, Counter.REQUESTS, -1)
+    async def take(self, caller: Caller) -> dict[str, str]:
+        """Count a request of ``caller``; the headers that tell what is left of its limits.
+
+        Raises ``RateLimited``, and ``Unavailable`` if nobody can tell.
+        """
+        limits = caller.limits
+        if limits == NO_LIMITS:
+            return {}
+        taken = await self._counts.take(caller.name, limits)
+        if taken.refused is not None:
+            raise _refusal(caller.name, limits, taken, taken.refused)
+        return dict(_headers(limits, taken))
 
     def count_tokens(self, caller: Caller, tokens: int) -> None:
         """Count what an answer has cost."""
         if caller.limits.tokens_per_minute:
-            self._windows.add(caller.name, Counter.TOKENS, tokens)
+            self._counts.add_tokens(caller.name, tokens)
 
     async def enter(self, caller: Caller) -> None:
         """Return when a request of ``caller`` may go on; ``gate.leave`` has to follow.
@@ -83,7 +63,8 @@ class Limits:
         try:
             await self.gate.enter(caller.name)
         except QueueFull:
-            self.give_back(caller)
+            if caller.limits.requests_per_minute:
+                self._counts.give_back(caller.name)
             raise self._no_place(caller) from None
 
     def _enter(self, name: str) -> bool:
@@ -91,7 +72,7 @@ class Limits:
         if not most:
             return True
         self._windows.enter(name)
-        if self._windows.in_use(name) <= most:
+        if self._windows.in_use(name) + self._counts.in_use_elsewhere(name) <= most:
             return True
         self._windows.leave(name)
         return False
@@ -109,14 +90,24 @@ class Limits:
             f"the key {caller.name!r} has its {most} requests at once", headers=headers
         )
 
-    def _refusal(self, caller: Caller, standings: list[Standing]) -> RateLimited:
-        reached = standings[-1]
-        wait = self._windows.wait_seconds(caller.name, reached.counter, reached.limit)
-        headers = {"Retry-After": str(max(wait, 1))}
-        for standing in standings:
-            headers.update(standing.headers())
-        return RateLimited(
-            f"the key {caller.name!r} has used its {reached.limit} "
-            f"{reached.counter.name.lower()} a minute; try again in {max(wait, 1)} s",
-            headers=headers,
-        )
+
+def _headers(limits: KeyLimits, taken: Taken) -> Iterator[tuple[str, str]]:
+    """What is left, as OpenAI's headers tell it; what was used a moment ago is free in a minute."""
+    for what, limit, used in (
+        ("requests", limits.requests_per_minute, taken.requests),
+        ("tokens", limits.tokens_per_minute, taken.tokens),
+    ):
+        if limit:
+            yield f"x-ratelimit-limit-{what}", str(limit)
+            yield f"x-ratelimit-remaining-{what}", str(max(limit - used, 0))
+            yield f"x-ratelimit-reset-{what}", "1m0s" if used else "0s"
+
+
+def _refusal(name: str, limits: KeyLimits, taken: Taken, reached: Counter) -> RateLimited:
+    what = reached.name.lower()
+    limit = getattr(limits, f"{what}_per_minute")
+    seconds = max(taken.wait_seconds, 1)
+    return RateLimited(
+        f"the key {name!r} has used its {limit} {what} a minute; try again in {seconds} s",
+        headers={"Retry-After": str(seconds), **dict(_headers(limits, taken))},
+    )

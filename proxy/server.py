@@ -98,6 +98,7 @@ class Worker:
         await services.catalog.stop()
         await services.credentials.stop()
         await services.sagemaker.close()
+        await services.limits.close()
         services.objects.close()
 
     def _make_services(self) -> Services:
@@ -108,7 +109,12 @@ class Worker:
             config=self._config,
             keys=self._keys,
             guesses=Guesses(),
-            limits=Limits(self._config.limits, self._windows, self._keys.callers().values()),
+            limits=Limits(
+                self._config.limits,
+                self._windows,
+                startup.make_counts(self._config.limits, self._windows),
+                self._keys.callers().values(),
+            ),
             credentials=credentials,
             catalog=catalog,
             models=Models(

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy import certificates, key_file, log
-from proxy.config import Config, ConfigError, load
+from proxy.config import LOCAL, Config, ConfigError, LimitsConfig, load
+from proxy.counts import Counts, HostCounts
 from proxy.key_file import KeyFileError
 from proxy.keys import (
     DEFAULT_NAME,
@@ -75,6 +76,15 @@ def open_windows(shared: Path | None, column: int, keys: KeyRing) -> Windows:
         return Windows(shared or Path(tempfile.mkdtemp(prefix="shared-")), column, names)
     except (OSError, WindowsFull) as exc:
         raise StartFailed(f"cannot count what the keys use: {exc}") from exc
+
+
+def make_counts(config: LimitsConfig, windows: Windows) -> Counts:
+    """Where the limits of the keys are counted. To be called inside a running loop."""
+    if config.backend == LOCAL:
+        return HostCounts(windows)
+    from proxy.valkey_counts import ValkeyCounts  # its library, which nothing else needs
+
+    return ValkeyCounts(config.backend, windows, opens=config.without_backend == "open")
 
 
 def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields, is_dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
@@ -40,7 +41,7 @@ def fill(section: Any, table: Mapping[str, Any], prefix: str, problems: list[str
         if not (is_dataclass(current) or "kind" in metadata):
             converted, problem = _convert(value, hints[name], metadata.get("check"))
             if problem:
-                problems.append(f"{full_name}: {problem}, not {value!r}")
+                problems.append(f"{full_name}: {problem}, not {_masked(value)}")
             else:
                 changes[name] = converted
         elif not isinstance(value, Mapping):
@@ -50,6 +51,11 @@ def fill(section: Any, table: Mapping[str, Any], prefix: str, problems: list[str
         else:
             changes[name] = fill(current, value, full_name + ".", problems)
     return replace(section, **changes)
+
+
+def _masked(value: Any) -> str:
+    """It as it is, but for the password in a URL."""
+    return re.sub("(?<=://)[^/@]*(?=@)", "********", repr(value))
 
 
 def to_table(value: Any) -> Any:

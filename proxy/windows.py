@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import mmap
+import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ _COLUMN_BYTES = _WORD * CAPACITY * (1 + _RECORD_WORDS)
 
 _NAMES = "names"
 _DIGEST_BYTES = 16
-_NAMES_HEAD_BYTES = 64  # how many columns there have been, then unused
+_NAMES_HEAD_BYTES = 64  # how many columns there have been; the host's name; then unused
+_HOST = slice(16, 32)
 _NAMES_BYTES = _NAMES_HEAD_BYTES + _DIGEST_BYTES * CAPACITY
 _NO_NAME = bytes(_DIGEST_BYTES)
 
@@ -65,6 +67,9 @@ class Windows:
             self._slots = {name: _find_slot(shared, name) for name in names}
             head = memoryview(shared).cast("I")
             head[0] = max(head[0], column + 1)
+            if not any(shared[_HOST]):
+                shared[_HOST] = os.urandom(16)
+            self.host = shared[_HOST].hex()  # what tells this host, since its start, from others
         self._head = memoryview(_map(directory / _NAMES, _NAMES_BYTES)).cast("I")
         self._columns: dict[int, memoryview] = {}
         self._ours = self._open(column)

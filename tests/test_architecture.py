@@ -30,7 +30,8 @@ LAYERS = (
         "proxy.patience",
         "proxy.sealing",
     ),
-    ("proxy.key_file",),
+    ("proxy.key_file", "proxy.counts"),
+    ("proxy.valkey_counts",),
     ("proxy.credentials", "proxy.refusals", "proxy.waking", "proxy.dialects"),
     (
         "proxy.dialects.base",

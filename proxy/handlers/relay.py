@@ -64,9 +64,8 @@ class RelayHandler(BaseHandler):
     async def serve(self, *path: str) -> None:
         """Answer within the limits of the key. Raises ``RateLimited`` and ``Overloaded``."""
         limits, caller = self.services.limits, cast(Caller, self.caller)  # no such route is public
-        for standing in limits.take(caller):
-            for name, value in standing.headers():
-                self.set_header(name, value)
+        for name, value in (await limits.take(caller)).items():
+            self.set_header(name, value)
         began = time.monotonic()
         await limits.enter(caller)
         try:

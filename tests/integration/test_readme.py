@@ -99,6 +99,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
         for item in dataclasses.fields(getattr(config, name)):
             value = getattr(getattr(config, name), item.name)
             value = list(value) if isinstance(value, tuple) else value
-            shown = {"True": "true", "": '""', "['*']": '["*"]'}.get(str(value), str(value))
+            value = f'"{value}"' if isinstance(value, str) else value
+            shown = {"True": "true", "['*']": '["*"]'}.get(str(value), str(value))
             expected[f"{name}.{item.name}"] = shown
     assert rows == expected

@@ -160,3 +160,25 @@ def test_the_key_is_masked_wherever_settings_are_shown() -> None:
     assert key not in repr(config)
     assert key not in repr(effective(config))
     assert effective(config)["server"]["port"] == 8000
+
+
+@pytest.mark.parametrize(
+    "url", ["valkey://a", "valkeys://user:word@a.b:6380/3", "redis://[::1]:6379/", "rediss://a"]
+)
+def test_limits_are_counted_here_or_on_a_server(tmp_path: Path, url: str) -> None:
+    config = load(write(tmp_path, f'[limits]\nbackend = "{url}"'), environ={})
+    assert config.limits.backend == url
+    assert "word" not in str(effective(config))
+
+
+@pytest.mark.parametrize(
+    "url", ["", "valkey", "valkey://", "http://a", "valkey://a/x", "valkey://a:99999", "a:6379"]
+)
+def test_a_server_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    (problem,) = problems(tmp_path, f'[limits]\nbackend = "{url}"')
+    assert problem.startswith('limits.backend: must be "local" or a URL')
+
+
+def test_a_password_is_not_repeated(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, '[limits]\nbackend = "valkey://:secret@a/x"')
+    assert problem.endswith("not 'valkey://********@a/x'")

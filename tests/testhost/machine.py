@@ -61,6 +61,17 @@ def install_tools() -> None:
             _apt_get(*install)
 
 
+def provide(program: str, package: str) -> str | None:
+    """Have `program` here, from a Debian package if need be; else why not, in a line."""
+    with _alone():
+        if shutil.which(program):
+            return None
+        if os.geteuid() != 0 or not _is_debian() or not _are_installable([package]):
+            return f"{program} is not here, and cannot be installed from Debian's {package}"
+        _apt_get("install", "--yes", "--no-install-recommends", package)
+    return None
+
+
 def _alone() -> AbstractContextManager[None]:
     """One process at a time: several workers of pytest may come to this at once."""
     return locks.exclusively(Path(__file__).parent)

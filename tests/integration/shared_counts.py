@@ -1,0 +1,75 @@
+"""A server that several hosts count their limits on: Debian's, on a free port."""
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from tests.testhost import machine
+
+PROGRAM = PACKAGE = "redis-server"
+PASSWORD = "not-to-be-shown"
+_START_SECONDS = 10.0
+
+
+class CountsServer:
+    """Keeps nothing on disk; can be stopped and go on."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> Self:
+        if reason := machine.provide(PROGRAM, PACKAGE):
+            pytest.skip(reason)
+        self._start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    @property
+    def url(self) -> str:
+        """What a proxy is configured with."""
+        return f"valkey://:{PASSWORD}@127.0.0.1:{self.port}"
+
+    def freeze(self) -> None:
+        """Have it answer nothing; connections to it still open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Have it answer again."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def _start(self) -> None:
+        while True:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                self.port: int = free.getsockname()[1]
+            settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._directory}
+            settings["requirepass"] = PASSWORD
+            line = [PROGRAM, *(part for name in settings for part in (f"--{name}", settings[name]))]
+            self._process = subprocess.Popen([*map(str, line)], stdout=subprocess.DEVNULL)
+            if self._answers():
+                return
+            self._process.wait()  # the port was taken in between
+
+    def _answers(self) -> bool:
+        deadline = time.monotonic() + _START_SECONDS
+        while self._process.poll() is None:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                    return True
+            except OSError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        return False
