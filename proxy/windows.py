@@ -16,12 +16,12 @@ import mmap
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 
 # Names for which something is counted, over the life of the service.
-CAPACITY = 1 << 16
+CAPACITY = 1 << 18
 
 _SECONDS = 60
 
@@ -72,8 +72,8 @@ class Windows:
             self.host = shared[_HOST].hex()  # what tells this host, since its start, from others
         self._head = memoryview(_map(directory / _NAMES, _NAMES_BYTES)).cast("I")
         self._columns: dict[int, memoryview] = {}
+        forget_in_use(directory, column)
         self._ours = self._open(column)
-        self._ours[:CAPACITY] = memoryview(bytes(_WORD * CAPACITY)).cast("I")
         self._columns[column] = self._ours
 
     def add(self, name: str, counter: Counter, amount: int) -> None:
@@ -159,10 +159,13 @@ def forget_in_use(directory: Path, column: int) -> None:
 
     Does nothing if there is no such column.
     """
-    path = _path(directory, column)
-    if path.exists():
-        with path.open("r+b") as file:
-            file.write(bytes(_WORD * CAPACITY))
+    with suppress(FileNotFoundError), _path(directory, column).open("r+b") as file:
+        fd, position, end = file.fileno(), 0, _WORD * CAPACITY
+        with suppress(OSError):  # there is no data behind the position
+            # What was never written takes no memory, and shall not begin to.
+            while (start := os.lseek(fd, position, os.SEEK_DATA)) < end:
+                position = min(os.lseek(fd, start, os.SEEK_HOLE), end)
+                os.pwrite(fd, bytes(position - start), start)
 
 
 def _now() -> int:
