@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from proxy.dialects.chunks import ENDED_EARLY
 from proxy.dialects.lines import DONE, PayloadSplitter
 from proxy.dialects.stream_options import with_usage
 from proxy.errors import UpstreamFailed
@@ -23,7 +24,6 @@ _TEXTS_IN_PIECES = frozenset({"arguments", "content", "reasoning", "reasoning_co
 # A stream is larger than the answer that is made of it, and about as large as that in memory.
 MOST_STREAM_BYTES = 256 * 1024 * 1024
 
-_ENDED_EARLY = "the model's stream ended before its answer did"
 _NO_CHUNK = "the model's stream holds something that is no chunk"
 
 
@@ -60,7 +60,7 @@ class ChatAssembler:
             self._take(payload)
         finished = [choice.get("finish_reason") is not None for choice in self._choices.values()]
         if not self._done or not finished or not all(finished):
-            raise UpstreamFailed(_ENDED_EARLY)
+            raise UpstreamFailed(ENDED_EARLY)
         answer = {
             **self._head,
             "object": "chat.completion",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from proxy.dialects.base import Stream, Usage, Whole, unexpected
+from proxy.dialects.base import Rendered, Usage, Whole, unexpected
+from proxy.dialects.chunks import ENDED_EARLY
 from proxy.dialects.failures import find_failure
-from proxy.dialects.lines import DONE, PayloadSplitter
+from proxy.dialects.lines import LineStream
 from proxy.dialects.shapes import DONE as DONE_EVENT
-from proxy.dialects.shapes import Head
+from proxy.dialects.shapes import Head, encode
 from proxy.dialects.stops import StopCutter
+from proxy.dialects.text import TextRequest
 from proxy.errors import UpstreamFailed
 
 # What TGI, LMI and those before them call the end. All but the length is the model's own stop.
@@ -54,7 +56,7 @@ class TextWhole(Whole):
         return text, "stop" if cutter.stopped else _finish_reason(piece.finish_reason)
 
 
-class TextStream(Stream):
+class TextStream(LineStream):
     """Makes a chunk of each token."""
 
     def __init__(
@@ -72,24 +74,17 @@ class TextStream(Stream):
         self._cutter = StopCutter(stops)
         self._read = read
         self._include_usage = include_usage
-        self._splitter = PayloadSplitter()
         self._begun = False
         self._finished = False
 
-    def _receive(self, payload: bytes) -> None:
-        for line in self._splitter.feed(payload):
-            self._take(line)
-
-    def _finish(self) -> None:
-        for line in self._splitter.flush():
-            self._take(line)
+    def _conclude(self) -> None:
         if not self._finished:
-            raise UpstreamFailed("the model's stream ended before its answer did")
+            raise UpstreamFailed(ENDED_EARLY)
 
-    def _take(self, line: bytes) -> None:
-        if self._finished or line == DONE:
+    def _take(self, payload: bytes) -> None:
+        if self._finished:
             return
-        piece = read_json(self._dialect, line, self._read)
+        piece = read_json(self._dialect, payload, self._read)
         if not self._begun:
             self._begun = True
             self._send(self._head.role(self._include_usage))
@@ -109,6 +104,31 @@ class TextStream(Stream):
         if self._include_usage:
             self._send(self._head.usage(piece.usage))
         self._send(DONE_EVENT)
+
+
+def render_text(
+    dialect: str,
+    head: Head,
+    request: TextRequest,
+    stops: Mapping[str, object],
+    read_whole: ReadPiece,
+    read_line: ReadPiece,
+) -> Rendered:
+    """A body for each prompt, as TGI and LMI take them.
+
+    ``stops`` are those parameters that name the stop sequences, if there are any.
+    """
+    parameters = {**request.parameters, "details": True, **(stops if request.stops else {})}
+    bodies = [
+        encode({"inputs": prompt, "parameters": parameters, "stream": request.stream})
+        for prompt in request.prompts
+    ]
+    if not request.stream:
+        return Rendered(bodies, TextWhole(dialect, head, request.stops, read_whole))
+    stream = TextStream(
+        dialect, head, request.stops, read_line, include_usage=request.include_usage
+    )
+    return Rendered(bodies, stream)
 
 
 def read_json(dialect: str, data: bytes, read: ReadPiece) -> Piece:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
+from proxy.dialects.base import Stream
 from proxy.errors import UpstreamFailed
 from proxy.sse import MAX_EVENT_BYTES
 
@@ -40,10 +43,39 @@ class PayloadSplitter:
         return _payloads(rest)
 
 
+class LineStream(Stream):
+    """Reads a stream payload by payload; the mark of its end is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._splitter = PayloadSplitter()
+
+    def _receive(self, payload: bytes) -> None:
+        self._take_all(self._splitter.feed(payload))
+
+    def _finish(self) -> None:
+        self._take_all(self._splitter.flush())
+        self._conclude()
+
+    def _take_all(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            if payload != DONE:
+                self._take(payload)
+
+    @abstractmethod
+    def _take(self, payload: bytes) -> None:
+        """Read one and ``_send`` what it makes. Raises ``ProxyError``."""
+
+    @abstractmethod
+    def _conclude(self) -> None:
+        """``_send`` the end. Raises ``ProxyError``."""
+
+
 def _payloads(lines: bytes) -> list[bytes]:
     stripped = (line.strip() for line in lines.split(b"\n"))
-    return [
+    payloads = (
         line.removeprefix(b"data:").lstrip()
         for line in stripped
-        if line and not line.startswith(_OTHER_FIELDS)
-    ]
+        if not line.startswith(_OTHER_FIELDS)
+    )
+    return [payload for payload in payloads if payload]

@@ -18,21 +18,20 @@ from proxy.dialects.base import (
     Operation,
     Rendered,
     Settings,
-    Stream,
     Usage,
     Whole,
     count,
     refuse_operation,
     unexpected,
 )
-from proxy.dialects.failures import find_failure
+from proxy.dialects.chunks import Choices, Chunk, read_chunk
 from proxy.dialects.fields import Fields
-from proxy.dialects.generation import Piece, TextStream, TextWhole, text_of
-from proxy.dialects.lines import DONE, PayloadSplitter
-from proxy.dialects.openai import USAGE_TAIL_BYTES, read_stream, read_usage, with_model
+from proxy.dialects.generation import Piece, render_text, text_of
+from proxy.dialects.lines import LineStream
+from proxy.dialects.openai import read_stream, with_model
 from proxy.dialects.shapes import DONE as DONE_EVENT
 from proxy.dialects.shapes import Head, Json, encode
-from proxy.dialects.text import TextRequest, read_completion
+from proxy.dialects.text import read_completion
 from proxy.errors import UpstreamFailed
 
 NAME = "lmi"
@@ -59,21 +58,9 @@ def render(body: bytes, operation: Operation, *, model: str, settings: Settings)
         raise refuse_operation(NAME, operation)
     request = read_completion(Fields(body, NAME), _OPTIONS)
     head = Head.new(operation, model)
-    bodies = [_body(prompt, request) for prompt in request.prompts]
-    if not request.stream:
-        read = partial(_read_whole, request.parameters.get("max_new_tokens", _DEFAULT_TOKENS))
-        return Rendered(bodies, TextWhole(NAME, head, request.stops, read))
-    include = request.include_usage
-    return Rendered(
-        bodies, TextStream(NAME, head, request.stops, _read_line, include_usage=include)
-    )
-
-
-def _body(prompt: str, request: TextRequest) -> bytes:
-    parameters = {**request.parameters, "details": True}
-    if request.stops:
-        parameters["stop_sequences"] = request.stops
-    return encode({"inputs": prompt, "parameters": parameters, "stream": request.stream})
+    stops = {"stop_sequences": request.stops}
+    read = partial(_read_whole, request.parameters.get("max_new_tokens", _DEFAULT_TOKENS))
+    return render_text(NAME, head, request, stops, read, _read_line)
 
 
 def _read_whole(limit: object, said: object) -> Piece:
@@ -95,7 +82,10 @@ def _read_line(said: object) -> Piece:
     details = said.get("details")
     if details is None and said.get("generated_text") is None:
         return Piece(text)
-    return Piece(text, *_end(details or {}))
+    reason, usage = _end(details or {})
+    if reason == "error":
+        raise _failed()
+    return Piece(text, reason, usage)
 
 
 def _end(details: Json) -> tuple[str, Usage | None]:
@@ -103,9 +93,13 @@ def _end(details: Json) -> tuple[str, Usage | None]:
     generated = count(details.get("generated_tokens"))
     if generated is None:  # there are no details, or of a failure
         if reason == "error":
-            raise UpstreamFailed("the model failed while it wrote the answer")
+            raise _failed()
         return str(reason), None
     return str(reason), Usage(count(details.get("input_length")), generated)
+
+
+def _failed() -> UpstreamFailed:
+    return UpstreamFailed("the model failed while it wrote the answer")
 
 
 class _ChatWhole(Whole):
@@ -116,82 +110,58 @@ class _ChatWhole(Whole):
 
     def read(self, bodies: list[bytes]) -> bytes:
         (body,) = bodies
-        self.usage = read_usage(body[-USAGE_TAIL_BYTES:])
-        return _in_openai_words(body, self._model)
+        answer, chunk = _in_openai_words(body, self._model)
+        self.usage = chunk.usage
+        return answer
 
 
-class _ChatStream(Stream):
+class _ChatStream(LineStream):
     """Makes an event of each line."""
 
     def __init__(self, model: str) -> None:
         super().__init__()
         self._model = model
-        self._splitter = PayloadSplitter()
-        self._has_ended = False
+        self._choices = Choices()
 
-    def _receive(self, payload: bytes) -> None:
-        for line in self._splitter.feed(payload):
-            self._take(line)
+    def _take(self, payload: bytes) -> None:
+        event, chunk = _in_openai_words(payload, self._model)
+        self._choices.note(chunk.choices)
+        self.usage = chunk.usage or self.usage
+        self._send(sse.event(event))
 
-    def _finish(self) -> None:
-        for line in self._splitter.flush():
-            self._take(line)
-        # JSON lines have no mark for the end; the last choice's finish reason must have been it.
-        if not self._has_ended:
-            raise UpstreamFailed("the model's stream ended before its answer did")
+    def _conclude(self) -> None:
+        # JSON lines have no mark for the end.
+        self._choices.check_ended()
         self._send(DONE_EVENT)
 
-    def _take(self, line: bytes) -> None:
-        if line == DONE:
-            return
-        chunk = _in_openai_words(line, self._model)
-        if b'"finish_reason"' in chunk:
-            self._has_ended = self._has_ended or _finishes(chunk)
-        if b'"usage"' in chunk:
-            self.usage = read_usage(chunk) or self.usage
-        self._send(sse.event(chunk))
 
+def _in_openai_words(body: bytes, model: str) -> tuple[bytes, Chunk]:
+    """An answer or a chunk, bytes as they were where they are OpenAI's, and what it says.
 
-class _Choice(msgspec.Struct):
-    finish_reason: object = None
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice]
-    model: object = None
-
-
-_answer_decoder = msgspec.json.Decoder(_Answer)
-
-
-def _finishes(chunk: bytes) -> bool:
-    choices = _answer_decoder.decode(chunk).choices
-    return any(choice.finish_reason is not None for choice in choices)
-
-
-def _in_openai_words(body: bytes, model: str) -> bytes:
-    """An answer or a chunk, bytes as they were where they are OpenAI's. Raises ``ProxyError``."""
+    Raises ``ProxyError``.
+    """
     try:
-        own_words = any(words in body for words in _OWN_WORDS)
-        if not own_words and isinstance(_answer_decoder.decode(body).model, str):
-            return body
+        chunk = read_chunk(body)
+        if chunk and chunk.model and not any(words in body for words in _OWN_WORDS):
+            return body, chunk
         answer = msgspec.json.decode(body)
-        if (failure := find_failure(answer)) is not None:
-            raise failure
         for choice in answer["choices"]:
             _repair(choice)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise unexpected(NAME, "it is no chat completion") from exc
+        answer["model"] = answer.get("model") or model
+        repaired = encode(answer)
+        if (chunk := read_chunk(repaired)) is None:
+            raise TypeError("no chunk")
     except (LookupError, TypeError, AttributeError) as exc:
         raise unexpected(NAME, "it has no choices") from exc
-    answer.setdefault("model", model)
-    return encode(answer)
+    except (ValueError, RecursionError) as exc:
+        raise unexpected(NAME, "it is not valid JSON") from exc
+    return repaired, chunk
 
 
 def _repair(choice: Json) -> None:
     reason = choice.get("finish_reason")
     if reason == "error":
-        raise UpstreamFailed("the model failed while it wrote the answer")
+        raise _failed()
     if reason in ("eos_token", "stop_sequence"):
         choice["finish_reason"] = "stop"
     logprobs = choice.get("logprobs")

@@ -13,8 +13,10 @@ import msgspec
 
 from proxy.dialects.base import Operation, Rendered, Settings, Stream, Usage, Whole
 from proxy.dialects.bodies import decode, decode_values
-from proxy.dialects.failures import find_failure
+from proxy.dialects.chunks import ENDED_EARLY, Choices, read_chunk
+from proxy.dialects.lines import DONE
 from proxy.dialects.rewriting import with_values
+from proxy.dialects.shapes import DONE as DONE_EVENT
 from proxy.dialects.stream_options import with_usage, without_usage
 from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
 from proxy.sse import EventSplitter, EventTooLarge
@@ -22,8 +24,8 @@ from proxy.sse import EventSplitter, EventTooLarge
 # "usage" as a key: a quote inside a JSON string would be escaped.
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(?=\{)')
 
-# An event whose data is an error. Inside a string the quotes would be escaped.
-_ERROR = re.compile(rb'^data: ?(\{"(?:error":|object": ?"error").*)$', re.MULTILINE)
+# An error that is cut off.
+_ERROR = re.compile(rb'\{\s*"error"\s*:\s*(?!null)')
 
 # Of a long answer this much of the end is kept to look for the usage in.
 USAGE_TAIL_BYTES = 16 * 1024
@@ -126,12 +128,17 @@ class OpenAIWhole(Whole):
 
 
 class OpenAIStream(Stream):
-    """Whole events, bytes as they came, up to the first that is an error."""
+    """Whole events, bytes as they came, up to the first that is an error.
+
+    One that ends without saying so must have ended all of its choices.
+    """
 
     def __init__(self, *, shows_usage: bool = True) -> None:
         super().__init__()
         self._shows_usage = shows_usage
         self._splitter = EventSplitter()
+        self._choices = Choices()
+        self._done = False
 
     def _receive(self, payload: bytes) -> None:
         try:
@@ -142,23 +149,51 @@ class OpenAIStream(Stream):
         self._pass_on(events)
 
     def _finish(self) -> None:
-        self._pass_on(self._splitter.flush())
+        if rest := self._splitter.flush().rstrip():
+            if not _is_whole(rest):
+                raise UpstreamFailed(ENDED_EARLY)
+            self._pass_on(rest + b"\n\n")
+        if not self._done:
+            self._choices.check_ended()
+            self._send(DONE_EVENT)
 
     def _pass_on(self, events: bytes) -> None:
-        if b'"usage"' in events and (usage := read_usage(events)):
-            self.usage = usage
-            if not self._shows_usage:
-                events = without_usage(events)
-        if b'"error"' in events and (found := _ERROR.search(events)):
-            self._send(events[: found.start()])
-            raise _stream_error(found[1])
+        position, tells_usage = 0, False
+        for line in events.splitlines(keepends=True):
+            if line.startswith(b"data:"):
+                try:
+                    tells_usage |= self._look_at(line[5:].strip())
+                except ProxyError:
+                    self._send(events[:position])
+                    raise
+            position += len(line)
+        if tells_usage and not self._shows_usage:
+            events = without_usage(events)
         if events:
             self._send(events)
 
+    def _look_at(self, data: bytes) -> bool:
+        """Whether the usage is told. Raises the failure that is reported."""
+        if data == DONE:
+            self._done = True
+            return False
+        try:
+            chunk = read_chunk(data)
+        except (ValueError, RecursionError):
+            if _ERROR.match(data):
+                raise UpstreamFailed("the model failed") from None
+            return False
+        if chunk is None:
+            return False
+        self._choices.note(chunk.choices)
+        self.usage = chunk.usage or self.usage
+        return chunk.usage is not None
 
-def _stream_error(data: bytes) -> ProxyError:
+
+def _is_whole(event: bytes) -> bool:
+    """Whether an event that lacks its empty line lacks nothing else."""
+    data = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
     try:
-        said = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = None
-    return find_failure(said) or UpstreamFailed("the model failed")
+        return data == [DONE] or (bool(data) and all(map(read_chunk, data)))
+    except (ValueError, RecursionError):
+        return False

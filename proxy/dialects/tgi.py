@@ -10,9 +10,9 @@ from __future__ import annotations
 from proxy.dialects.base import Operation, Rendered, Settings, Usage, count, refuse_operation
 from proxy.dialects.chat_templates import find_template
 from proxy.dialects.fields import Fields
-from proxy.dialects.generation import Piece, TextStream, TextWhole, text_of
-from proxy.dialects.shapes import Head, encode
-from proxy.dialects.text import TextRequest, read_chat, read_completion
+from proxy.dialects.generation import Piece, render_text, text_of
+from proxy.dialects.shapes import Head
+from proxy.dialects.text import read_chat, read_completion
 
 NAME = "tgi"
 
@@ -32,20 +32,8 @@ def render(body: bytes, operation: Operation, *, model: str, settings: Settings)
     else:
         raise refuse_operation(NAME, operation)
     head = Head.new(operation, model)
-    bodies = [_body(prompt, request) for prompt in request.prompts]
-    if not request.stream:
-        return Rendered(bodies, TextWhole(NAME, head, request.stops, _read_whole))
-    include = request.include_usage
-    return Rendered(
-        bodies, TextStream(NAME, head, request.stops, _read_event, include_usage=include)
-    )
-
-
-def _body(prompt: str, request: TextRequest) -> bytes:
-    parameters = {**request.parameters, "details": True}
-    if request.stops:
-        parameters["stop"] = request.stops[:_MOST_STOPS]
-    return encode({"inputs": prompt, "parameters": parameters, "stream": request.stream})
+    stops = {"stop": request.stops[:_MOST_STOPS]}
+    return render_text(NAME, head, request, stops, _read_whole, _read_event)
 
 
 def _read_whole(said: object) -> Piece:

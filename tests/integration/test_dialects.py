@@ -67,7 +67,7 @@ def deployed(emulator: Emulator) -> Emulator:
     emulator.add_endpoint("vectors", pooling.application())
     emulator.add_endpoint("lmi", lmi.application(vllm=True), image=LMI)
     emulator.add_endpoint("tgi", tgi.application(), image=TGI)
-    emulator.add_endpoint("breaks", lmi.application(fails_after=2), image=LMI)
+    emulator.add_endpoint("breaks", lmi.application(fails_after=2, token_delay=0.5), image=LMI)
     emulator.add_endpoint("embedder", tei.application(max_client_batch_size=3), image=TEI)
     emulator.add_endpoint("reranker", tei.application("rerank"), image=TEI)
     emulator.add_endpoint("writer", huggingface.application(), image=PIPELINE)

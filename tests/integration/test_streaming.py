@@ -25,6 +25,7 @@ from tests.integration.running import RunningProxy
 
 FLOOD_EVENT = b"data: " + b"x" * 65_000 + b"\n\n"
 FLOOD_EVENTS = 1000
+FLOOD_END = b"data: [DONE]\n\n"
 
 
 class Flood:
@@ -40,6 +41,7 @@ class Flood:
         for _ in range(FLOOD_EVENTS):
             await response.write(FLOOD_EVENT)
             self.written += len(FLOOD_EVENT)
+        await response.write(FLOOD_END)
         return response
 
     def application(self) -> web.Application:
@@ -208,7 +210,7 @@ def test_one_that_reads_gets_it_all(proxy: RunningProxy, flood: Flood) -> None:
         received = 0
         while chunk := raw.read_chunk():
             received += len(chunk)
-    assert received == FLOOD_EVENTS * len(FLOOD_EVENT)
+    assert received == FLOOD_EVENTS * len(FLOOD_EVENT) + len(FLOOD_END)
 
 
 class HangingControlPlane:

@@ -1,5 +1,6 @@
 """A container that speaks as AWS's Large Model Inference does, on DJL Serving."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -24,11 +25,16 @@ class LMIContainer:
 
     ``own_words``: as the versions that ended a chat with ``eos_token`` and named no model.
     ``vllm``: as those since 15, which answer texts by vLLM's server and know but their model's
-    name.
+    name. A failure comes ``token_delay`` seconds after the tokens before it.
     """
 
     def __init__(
-        self, output_formatter: str, own_words: bool, vllm: bool, fails_after: int | None
+        self,
+        output_formatter: str,
+        own_words: bool,
+        vllm: bool,
+        fails_after: int | None,
+        token_delay: float,
     ) -> None:
         self._model = ChatModel(("lmi",))
         self._prefix, self._end = ("data:", "\n\n") if output_formatter == "sse" else ("", "\n")
@@ -38,6 +44,7 @@ class LMIContainer:
         self._own_words = own_words
         self._vllm = vllm
         self._fails_after = fails_after
+        self._token_delay = token_delay
 
     async def ping(self, request: web.Request) -> web.Response:
         """Say that the container is well."""
@@ -118,6 +125,8 @@ class LMIContainer:
         response = web.StreamResponse(headers={"Content-Type": self._content_type})
         await response.prepare(request)
         for line in lines:
+            if line is _FAILURE:
+                await asyncio.sleep(self._token_delay)
             text = json.dumps(line, ensure_ascii=False)
             await response.write(f"{self._prefix}{text}{self._end}".encode())
         await response.write_eof()
@@ -130,9 +139,10 @@ def application(
     own_words: bool = False,
     vllm: bool = False,
     fails_after: int | None = None,
+    token_delay: float = 0.0,
 ) -> web.Application:
     """Build the container; ``output_formatter`` is DJL's option, jsonlines or sse."""
-    container = LMIContainer(output_formatter, own_words, vllm, fails_after)
+    container = LMIContainer(output_formatter, own_words, vllm, fails_after, token_delay)
     app = web.Application()
     app.add_routes(
         [web.get("/ping", container.ping), web.post("/invocations", container.invocations)]

@@ -79,10 +79,10 @@ def test_very_many_fields_and_very_long_names_are_refused() -> None:
     ids=["the same field", "other fields"],
 )
 def test_millions_of_fields_are_not_read_to_the_end(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidRequest):
         decode_values(body)
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
 
 
 def test_a_value_of_another_kind_is_named() -> None:

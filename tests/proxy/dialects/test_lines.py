@@ -10,7 +10,8 @@ from tests.proxy.dialects.asking import pieces, places
 
 STREAM = (
     '{"a": "é"}\n\n: a comment\r\nevent: message\nid: 7\nretry: 10\n'
-    'data:{"b": "🦉"}\r\n\r\ndata: {"c": "data:"}\n\ndata: [DONE]\n\n{"d": 1}'
+    'data:\n\ndata: \r\n\r\ndata:{"b": "🦉"}\r\n\r\n'
+    'data: {"c": "data:"}\n\ndata: [DONE]\n\n{"d": 1}'
 ).encode()
 PAYLOADS = ['{"a": "é"}', '{"b": "🦉"}', '{"c": "data:"}', "[DONE]", '{"d": 1}']
 

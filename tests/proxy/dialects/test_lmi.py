@@ -133,6 +133,32 @@ class TestChat:
         assert found[1]["error"]["code"] == "upstream_error"
         assert isinstance(stream.error, UpstreamFailed)
 
+    @pytest.mark.parametrize("model", [b"", b'"model": null,', b'"model": "",'])
+    def test_an_answer_without_a_name_gets_the_clients(self, model: bytes) -> None:
+        reader = render("lmi", Operation.CHAT, CHAT, Settings()).reader
+        assert isinstance(reader, Whole)
+        answer = b'{%b "choices": [{"index": 0, "finish_reason": "stop"}]}' % model
+        assert json.loads(reader.read([answer]))["model"] == "public"
+
+    def test_the_servers_own_error_is_told(self) -> None:
+        said = b'{"code": 400, "type": "BadRequestException", "message": "prompt too long"}'
+        reader = render("lmi", Operation.CHAT, CHAT, Settings()).reader
+        assert isinstance(reader, Whole)
+        with pytest.raises(InvalidRequest, match="prompt too long"):
+            reader.read([said])
+        stream = stream_of(Operation.CHAT, CHAT)
+        (event,) = events(stream.feed(said + b"\n"))
+        assert event["error"]["message"] == "prompt too long"
+
+    def test_an_end_before_every_choice_has_ended_is_a_failure(self) -> None:
+        def line(index: int, reason: str | None) -> bytes:
+            choice = {"index": index, "delta": {}, "finish_reason": reason}
+            return json.dumps({"model": "m", "choices": [choice]}).encode() + b"\n"
+
+        stream = stream_of(Operation.CHAT, {**CHAT, "n": 2})
+        found = events(read_stream(stream, [line(0, "stop"), line(1, None)]))
+        assert "ended before" in found[-1]["error"]["message"]
+
     def test_an_early_end_is_a_failure(self) -> None:
         data = streamed(Operation.CHAT, "jsonlines")
         stream = stream_of(Operation.CHAT, CHAT)
@@ -242,6 +268,14 @@ class TestText:
         whole = events(read_stream(stream_of(Operation.COMPLETIONS, TEXT), [data]))
         cut = events(read_stream(stream_of(Operation.COMPLETIONS, TEXT), pieces(data, cuts)))
         assert list(map(without_identity, cut)) == list(map(without_identity, whole))
+
+    def test_a_failure_that_counts_its_tokens_is_one(self) -> None:
+        line = (
+            b'{"token": {"id": 1, "text": "a", "log_prob": 0}, "generated_text": "a", '
+            b'"details": {"finish_reason": "error", "generated_tokens": 3}}\n'
+        )
+        found = events(read_stream(stream_of(Operation.COMPLETIONS, TEXT), [line]))
+        assert "failed while it wrote" in found[-1]["error"]["message"]
 
     @given(places)
     def test_a_failure_ends_the_stream_with_its_event(self, cuts: list[int]) -> None:

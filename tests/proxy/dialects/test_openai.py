@@ -17,7 +17,7 @@ from proxy.dialects.openai import (
     with_model,
 )
 from proxy.errors import InvalidRequest, ProxyError, UpstreamFailed
-from tests.proxy.dialects.asking import pieces, places, read_stream
+from tests.proxy.dialects.asking import events, pieces, places, read_stream
 
 json_values = st.recursive(
     st.none()
@@ -229,6 +229,8 @@ class TestStream:
             (b'{"error":{"message":"gone","type":"X","code":500}}', UpstreamFailed),
             (b'{"error": {"message": "too long", "code": 400}}', InvalidRequest),
             (b'{"object":"error","message":"gone","error":null,"code":500}', UpstreamFailed),
+            (b'{ "error" : {"message": "gone", "code": 500}}', UpstreamFailed),
+            (b'{"id": "x", "error": {"message": "gone", "code": 500}}', UpstreamFailed),
             (b'{"error": {"message": "cut off', UpstreamFailed),
         ],
     )
@@ -242,6 +244,37 @@ class TestStream:
         assert isinstance(stream.error, error)
         rendered = json.dumps(stream.error.to_openai()).encode()
         assert sent == before + b"data: " + rendered + b"\n\n"
+
+    def test_an_error_that_is_null_is_none(self) -> None:
+        stream = OpenAIStream()
+        event = b'data: {"error":null,"choices":[]}\n\n'
+        assert stream.feed(event) == event
+        assert stream.error is None
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b": nothing\n\n",
+            b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n',
+            b'data: {"choices":[{"index":0,"finish_reason":"stop"}]}\n\n'
+            b'data: {"choices":[{"index":1,"delta":{}}]}\n\n',
+        ],
+    )
+    @pytest.mark.parametrize("rest", [b"", b'data: {"choices":[{"inde', b"data: [DO", b"dat"])
+    def test_an_early_end_is_a_failure(self, data: bytes, rest: bytes) -> None:
+        stream = OpenAIStream()
+        sent = read_stream(stream, [data, rest])
+        assert sent.startswith(data + b'data: {"error"')
+        assert "ended before" in events(sent.removeprefix(b": nothing\n\n"))[-1]["error"]["message"]
+        assert isinstance(stream.error, UpstreamFailed)
+
+    @pytest.mark.parametrize("end", [b"", b"\n", b"\n\n"])
+    def test_where_all_choices_have_ended_the_mark_may_be_missing(self, end: bytes) -> None:
+        stream = OpenAIStream()
+        event = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}'
+        assert read_stream(stream, [event + end]) == event + b"\n\ndata: [DONE]\n\n"
+        assert stream.error is None
 
     def test_a_stream_without_events_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sse, "MAX_EVENT_BYTES", 10)

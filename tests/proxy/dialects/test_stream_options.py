@@ -43,10 +43,10 @@ def test_other_values_are_set_on_the_way() -> None:
     ids=["a number", "a list", "a very long list", "very many fields"],
 )
 def test_options_that_are_none_are_refused_at_once(options: bytes, param: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidRequest) as caught:
         with_usage(b'{"stream_options": %s}' % options)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
     assert caught.value.param == param
 
 
