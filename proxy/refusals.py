@@ -118,7 +118,9 @@ def stream_error(name: str, payload: bytes) -> ProxyError:
     said = _fields(payload)
     code = str(said.get("ErrorCode", ""))
     message = str(said.get("Message") or said.get("message") or "")
-    log_message = f"the stream ended with {name} {code}: {message}"
+    log_message = f"the stream ended with {name} {code}"
+    if name != "ModelStreamError":  # whose message may be the container's, as an answer's is
+        log_message += f": {message}"
     if code == "ModelInvocationTimeExceeded":
         return DeadlineExceeded(
             "the model took longer than SageMaker allows", log_message=log_message

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from proxy.errors import InvalidRequest, ProxyError, Throttled, UpstreamFailed
 
 _SHOWN_CHARACTERS = 1000
+_CODE = re.compile(r"[A-Za-z][\w.-]{0,49}", re.ASCII)
+_MOST_CODE = 100_000
+
 _GENERATION_FAILED = 424  # DJL and TGI say so of any failure of the model
 
 # How TGI and TEI name an error, and the status they would have answered before the first byte.
@@ -36,7 +40,8 @@ def _failure(message: object, code: object, kind: object) -> ProxyError:
     text = str(message or "")[:_SHOWN_CHARACTERS]
     status = code if isinstance(code, int) else _STATUS_BY_TYPE.get(str(kind).lower(), 0)
     # Its words are the client's alone: they may quote the request.
-    log_message = f"the container reported an error in its answer ({code or kind or 'no code'})"
+    told = next(filter(_is_code, (code, kind)), "no code")
+    log_message = f"the container reported an error in its answer ({told})"
     if status == Throttled.status:
         return Throttled(text or "the model is overloaded", log_message=log_message)
     if 400 <= status < 500 and status != _GENERATION_FAILED:
@@ -44,3 +49,10 @@ def _failure(message: object, code: object, kind: object) -> ProxyError:
     return UpstreamFailed(
         "the model failed" + (f": {text}" if text else ""), log_message=log_message
     )
+
+
+def _is_code(value: object) -> bool:
+    """Whether this is a code and no text."""
+    if isinstance(value, str):
+        return _CODE.fullmatch(value) is not None
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_CODE

@@ -189,3 +189,10 @@ def test_a_stream_that_reports_an_exception_has_a_status(
     name: str, payload: dict[str, str], status: int
 ) -> None:
     assert stream_error(name, json.dumps(payload).encode()).status == status
+
+
+def test_the_containers_words_about_a_stream_are_the_clients_alone() -> None:
+    payload = json.dumps({"ErrorCode": "StreamBroken", "Message": "my secret"}).encode()
+    error = stream_error("ModelStreamError", payload)
+    assert "my secret" in error.message
+    assert error.log_message == "the stream ended with ModelStreamError StreamBroken"

@@ -33,3 +33,22 @@ def test_a_failure_is_found(said: object, kind: type[ProxyError], message: str) 
 @pytest.mark.parametrize("said", [{"generated_text": "x"}, {"error": None}, [], "error", None])
 def test_what_is_no_failure_is_none(said: object) -> None:
     assert find_failure(said) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "told"),
+    [
+        (400, "X", "400"),
+        (None, "BadRequestError", "BadRequestError"),
+        ("context_length_exceeded", None, "context_length_exceeded"),
+        ({"prompt": "my secret"}, "X", "X"),
+        (["my secret"], None, "no code"),
+        ("my secret", "your secret", "no code"),
+        (True, "a" * 51, "no code"),
+        (10**5, "", "no code"),
+    ],
+)
+def test_the_log_has_the_code_and_none_of_the_words(code: object, kind: object, told: str) -> None:
+    found = find_failure({"error": {"message": "my secret", "code": code, "type": kind}})
+    assert found is not None
+    assert found.log_message == f"the container reported an error in its answer ({told})"
