@@ -61,23 +61,32 @@ def count(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-class Whole(ABC):
-    """Reads answers that come in one piece.
+class Relayed:
+    """Reads nothing: the container's answer is the client's, and goes on as it arrives."""
 
-    Where ``through`` is true, the container's bytes are the answer and may go to the client as
-    they arrive. ``usage`` is set once ``read`` has found it.
+    usage: Usage | None = None
+
+
+class Whole(ABC):
+    """Makes one answer of the container's answers to each of the bodies.
+
+    ``usage`` is set by the end, if the container tells it.
     """
 
-    through = False
     usage: Usage | None = None
 
     @abstractmethod
-    def read(self, bodies: list[bytes]) -> bytes:
-        """OpenAI's answer, out of the answers to each of the bodies sent, in order.
+    def take(self, number: int, body: bytes) -> None:
+        """Read the answer to the body of this number, of which no more is kept than is needed.
 
-        Raises ``UpstreamFailed`` if they are not what the container documents, and what a failure
-        in them says.
+        They may come in any order. As it may take long, it may be called in a thread, for several
+        at once. Raises ``UpstreamFailed`` if the answer is not what the container documents, and
+        what a failure in it says.
         """
+
+    @abstractmethod
+    def end(self) -> bytes:
+        """OpenAI's answer, after all have been taken. Raises ``ProxyError``."""
 
 
 class Stream(ABC):
@@ -141,7 +150,7 @@ class Rendered:
     """
 
     bodies: list[bytes]
-    reader: Whole | Stream
+    reader: Whole | Stream | Relayed
 
 
 class Dialect(Protocol):

@@ -43,10 +43,15 @@ class TextWhole(Whole):
         self._head = head
         self._stops = stops
         self._read = read
+        self._pieces: dict[int, Piece] = {}
 
-    def read(self, bodies: list[bytes]) -> bytes:
-        """One answer with a choice for each body's. Raises ``ProxyError``."""
-        pieces = [read_json(self._dialect, body, self._read) for body in bodies]
+    def take(self, number: int, body: bytes) -> None:
+        """Read the text of one answer. Raises ``ProxyError``."""
+        self._pieces[number] = read_json(self._dialect, body, self._read)
+
+    def end(self) -> bytes:
+        """One answer with a choice for each prompt."""
+        pieces = [piece for _, piece in sorted(self._pieces.items())]
         self.usage = _total([piece.usage for piece in pieces])
         return self._head.whole([self._cut(piece) for piece in pieces], self.usage)
 

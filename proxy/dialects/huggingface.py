@@ -7,14 +7,14 @@ for they know only one token. Sources: the toolkit's handler, Transformers' pipe
 
 from __future__ import annotations
 
-import msgspec
+from functools import partial
 
 from proxy.dialects.base import Operation, Rendered, Settings, refuse_operation
 from proxy.dialects.fields import Fields
 from proxy.dialects.generation import Piece, TextWhole, text_of
 from proxy.dialects.shapes import Head, encode
 from proxy.dialects.text import read_completion
-from proxy.dialects.vectors import EmbeddingsWhole, Vector, in_batches, pool, read_embedding
+from proxy.dialects.vectors import EmbeddingsWhole, in_batches, read_embedding, read_pooled
 
 NAME = "huggingface"
 
@@ -53,11 +53,6 @@ def _render_embedding(body: bytes, model: str, settings: Settings) -> Rendered:
     batches = in_batches(request.inputs, settings.batch_limit)
     bodies = [encode({"inputs": batch}) for batch in batches]
 
-    def read(answer: bytes) -> list[Vector]:
-        nested = msgspec.json.decode(answer)
-        if not isinstance(nested, list):
-            raise ValueError("no list")
-        return [pool(item, settings.pooling) for item in nested]
-
+    read = partial(read_pooled, pooling=settings.pooling)
     sizes = [len(batch) for batch in batches]
     return Rendered(bodies, EmbeddingsWhole(NAME, model, request, sizes, read))

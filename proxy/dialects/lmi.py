@@ -107,12 +107,14 @@ class _ChatWhole(Whole):
 
     def __init__(self, model: str) -> None:
         self._model = model
+        self._answer = b""
 
-    def read(self, bodies: list[bytes]) -> bytes:
-        (body,) = bodies
-        answer, chunk = _in_openai_words(body, self._model)
+    def take(self, number: int, body: bytes) -> None:
+        self._answer, chunk = _in_openai_words(body, self._model)
         self.usage = chunk.usage
-        return answer
+
+    def end(self) -> bytes:
+        return self._answer
 
 
 class _ChatStream(LineStream):

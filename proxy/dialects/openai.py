@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from proxy.dialects.base import Operation, Rendered, Settings, Stream, Usage, Whole
+from proxy.dialects.base import Operation, Relayed, Rendered, Settings, Stream, Usage
 from proxy.dialects.bodies import decode, decode_values
 from proxy.dialects.chunks import ENDED_EARLY, Choices, read_chunk
 from proxy.dialects.lines import DONE
@@ -102,7 +102,7 @@ def render(body: bytes, operation: Operation, *, model: str, settings: Settings)
     if settings.served_model is not None:
         body = with_model(body, settings.served_model)
     if operation not in _STREAMED or not read_stream(body):
-        return Rendered([body], OpenAIWhole())
+        return Rendered([body], Relayed())
     body, asks = with_usage(body)
     return Rendered([body], OpenAIStream(shows_usage=asks))
 
@@ -113,18 +113,6 @@ _STREAMED = (Operation.CHAT, Operation.COMPLETIONS)
 def read_stream(body: bytes) -> bool:
     """Whether a body that ``read_routing`` has read asks for a stream."""
     return bool(_request_decoder.decode(body).stream)
-
-
-class OpenAIWhole(Whole):
-    """The container's answer is the client's."""
-
-    through = True
-
-    def read(self, bodies: list[bytes]) -> bytes:
-        """The answer itself."""
-        (body,) = bodies
-        self.usage = read_usage(body[-USAGE_TAIL_BYTES:])
-        return body
 
 
 class OpenAIStream(Stream):

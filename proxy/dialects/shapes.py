@@ -96,8 +96,8 @@ def usage_json(usage: Usage | None) -> Json | None:
     }
 
 
-def embeddings(vectors: Sequence[list[float] | str], model: str) -> bytes:
-    """The answer to a request for embeddings; a text is a vector in base64."""
+def embeddings(vectors: Sequence[str | msgspec.Raw], model: str) -> bytes:
+    """The answer to a request for embeddings; each vector is in base64, or JSON."""
     data = [
         {"object": "embedding", "index": index, "embedding": vector}
         for index, vector in enumerate(vectors)

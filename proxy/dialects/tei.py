@@ -89,16 +89,21 @@ class _Ranks(Whole):
     ) -> None:
         self._model = model
         self._batches = batches
+        self._ranks: list[list[_Rank]] = [[] for _ in batches]
         self._most = most
         self._with_documents = with_documents
 
-    def read(self, bodies: list[bytes]) -> bytes:
+    def take(self, number: int, body: bytes) -> None:
+        batch = self._batches[number]
+        ranks = read_answer(NAME, body, _ranks_decoder.decode)
+        if sorted(rank.index for rank in ranks) != list(range(len(batch))):
+            raise unexpected(NAME, f"it does not rank {len(batch)} texts")
+        self._ranks[number] = ranks
+
+    def end(self) -> bytes:
         results: list[tuple[int, float, str | None]] = []
         first = 0
-        for body, batch in zip(bodies, self._batches, strict=True):
-            ranks = read_answer(NAME, body, _ranks_decoder.decode)
-            if sorted(rank.index for rank in ranks) != list(range(len(batch))):
-                raise unexpected(NAME, f"it does not rank {len(batch)} texts")
+        for batch, ranks in zip(self._batches, self._ranks, strict=True):
             for rank in ranks:
                 document = batch[rank.index] if self._with_documents else None
                 results.append((first + rank.index, rank.score, document))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,22 @@ from proxy.errors import InvalidRequest, UpstreamFailed
 
 Vector = list[float]
 Input = str | list[int]
+Encoded = str | msgspec.Raw
 
 T = TypeVar("T")
 
 # OpenAI's own limit.
 _MOST_INPUTS = 2048
 
+# One text's vectors may be wrapped once in a list of their own, or twice.
+_MOST_DEPTH = 3
+
+_BRACKETS = re.compile(rb"[\[ \t\r\n]*+")
+
+_vector_decoder = msgspec.json.Decoder(Vector)
 _vectors_decoder = msgspec.json.Decoder(list[Vector])
+_wrapped_decoder = msgspec.json.Decoder(list[list[Vector]])
+_texts_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +99,7 @@ def in_batches(items: Sequence[T], limit: int) -> list[Sequence[T]]:
 
 
 class EmbeddingsWhole(Whole):
-    """Puts the vectors of all batches together, in order."""
+    """Puts the vectors of all batches together, in order, each as the client wants it."""
 
     def __init__(
         self,
@@ -102,21 +112,22 @@ class EmbeddingsWhole(Whole):
         """``sizes`` are those of the batches. ``read`` raises ``ValueError`` for what it can't."""
         self._dialect = dialect
         self._model = model
-        self._request = request
+        self._encode = in_base64 if request.as_base64 else _in_json
         self._sizes = sizes
         self._read = read
+        self._batches: list[list[Encoded]] = [[] for _ in sizes]
 
-    def read(self, bodies: list[bytes]) -> bytes:
-        """One list of vectors, encoded as the client asked. Raises ``ProxyError``."""
-        vectors: list[Vector] = []
-        for body, size in zip(bodies, self._sizes, strict=True):
-            batch = read_answer(self._dialect, body, self._read)
-            if len(batch) != size:
-                raise unexpected(self._dialect, f"it has {len(batch)} vectors for {size} texts")
-            vectors += batch
-        if not self._request.as_base64:
-            return shapes.embeddings(vectors, self._model)
-        return shapes.embeddings([in_base64(vector) for vector in vectors], self._model)
+    def take(self, number: int, body: bytes) -> None:
+        """Read the vectors of one batch. Raises ``ProxyError``."""
+        vectors, size = read_answer(self._dialect, body, self._read), self._sizes[number]
+        if len(vectors) != size:
+            raise unexpected(self._dialect, f"it has {len(vectors)} vectors for {size} texts")
+        self._batches[number] = [self._encode(vector) for vector in vectors]
+
+    def end(self) -> bytes:
+        """One list of vectors."""
+        vectors = [vector for batch in self._batches for vector in batch]
+        return shapes.embeddings(vectors, self._model)
 
 
 def read_answer(dialect: str, body: bytes, read: Callable[[bytes], list[T]]) -> list[T]:
@@ -147,38 +158,49 @@ def in_base64(vector: Vector) -> str:
         raise UpstreamFailed("a number of the model's vector is too large") from exc
 
 
-def pool(nested: object, pooling: str) -> Vector:
-    """One vector of a text out of its tokens' vectors, however deep they are wrapped.
+def _in_json(vector: Vector) -> msgspec.Raw:
+    return msgspec.Raw(shapes.encode(vector))
+
+
+def read_pooled(body: bytes, pooling: str) -> list[Vector]:
+    """One vector of each text, as ``pool`` makes it. Raises ``ValueError``.
+
+    Text by text, so that no more than one text's vectors are in memory, and other threads get
+    their turn in between.
+    """
+    return [pool(text, pooling) for text in _texts_decoder.decode(body)]
+
+
+def pool(text: msgspec.Raw, pooling: str) -> Vector:
+    """One vector of a text out of its tokens' vectors, which may be the one item of a list.
 
     ``pooling`` is one of ``POOLINGS``; a vector that is pooled already stays as it is. Raises
     ``ValueError``.
     """
-    while isinstance(nested, list) and len(nested) == 1 and _depth(nested) > 2:
-        nested = nested[0]
-    depth = _depth(nested)
-    if not isinstance(nested, list) or depth not in (1, 2):
-        raise ValueError("no vectors by token")
+    depth = _depth(text)
+    if depth > _MOST_DEPTH:
+        (text,) = _texts_decoder.decode(text)
+        depth = _depth(text)
     if depth == 1:
-        return _numbers(nested)
-    return POOLINGS[pooling]([_numbers(row) for row in nested])
+        vector = _vector_decoder.decode(text)
+    elif depth == 2:
+        vector = POOLINGS[pooling](_vectors_decoder.decode(text))
+    else:
+        (rows,) = _wrapped_decoder.decode(text)
+        vector = POOLINGS[pooling](rows)
+    if not vector:
+        raise ValueError("no vector")
+    return vector
+
+
+def _depth(text: msgspec.Raw) -> int:
+    match = _BRACKETS.match(text)
+    return match.group().count(b"[") if match else 0
 
 
 def _mean(rows: list[Vector]) -> Vector:
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
-
-
-def _depth(nested: object) -> int:
-    depth = 0
-    while isinstance(nested, list) and nested:
-        depth += 1
-        nested = nested[0]
-    return depth
-
-
-def _numbers(row: object) -> Vector:
-    if not isinstance(row, list) or not row or not {*map(type, row)} <= {int, float}:
-        raise ValueError("no vector")
-    return row
+    number = len(rows)
+    return [total / number for total in map(sum, zip(*rows, strict=True))]
 
 
 POOLINGS: Mapping[str, Callable[[list[Vector]], Vector]] = {

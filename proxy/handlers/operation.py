@@ -12,7 +12,7 @@ from typing import ClassVar, cast
 from proxy import sse
 from proxy.answer import Answer
 from proxy.dialects.assemble import ChatAssembler, as_stream
-from proxy.dialects.base import Operation, Rendered, Stream, Whole
+from proxy.dialects.base import Operation, Relayed, Rendered, Stream, Whole
 from proxy.dialects.openai import USAGE_TAIL_BYTES, OpenAIStream, read_usage
 from proxy.dialects.table import DIALECTS
 from proxy.errors import ProxyError, UpstreamFailed
@@ -26,6 +26,9 @@ _EVENTS = "text/event-stream; charset=utf-8"
 # Of the calls that one request becomes, because its container takes less at once.
 _CONCURRENT_CALLS = 4
 
+# To read more of an answer than this takes so long that the others shall not wait for it.
+_LARGE_BYTES = 256 * 1024
+
 # An answer that is put into another shape is in memory as a whole.
 _MOST_ANSWER_BYTES = 256 * 1024 * 1024
 
@@ -35,7 +38,7 @@ class _Reply:
     """What a container has answered: to be passed on as it comes, or whole in OpenAI's shape."""
 
     answer: Answer
-    reader: Stream | Whole
+    reader: Stream | Whole | Relayed
     whole: bytes | None = None  # None: is still to be read, but for its first events
     events: bytes = b""
 
@@ -84,21 +87,25 @@ class OperationHandler(RelayHandler):
                 # Another target is left, should this one fail at once.
                 return _Reply(answer, reader, events=await _first_events(answer, reader))
             return _Reply(answer, reader)
-        if reader.through:
+        if isinstance(reader, Relayed):
             return _Reply(await sagemaker.invoke(invocations[0]), reader)
         slots = asyncio.Semaphore(_CONCURRENT_CALLS)
 
-        async def read(number: int) -> tuple[Answer, bytes]:
+        async def read(number: int) -> Answer:
             async with slots, await sagemaker.invoke(invocations[number]) as answer:
-                return answer, await _read(answer.chunks())
+                body = await _read(answer.chunks())
+                if len(body) < _LARGE_BYTES:
+                    reader.take(number, body)
+                else:
+                    await asyncio.to_thread(reader.take, number, body)
+                return answer
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(read(number)) for number in range(len(invocations))]
         except* ProxyError as failures:
             raise failures.exceptions[0] from None
-        answers, bodies = zip(*(task.result() for task in tasks), strict=True)
-        return _Reply(answers[0], reader, reader.read(list(bodies)))
+        return _Reply(tasks[0].result(), reader, reader.end())
 
     async def _call_long(self, body: bytes, target: Target, wait: Wait | None) -> _Reply:
         """Have the model stream, and put its answer together.

@@ -48,7 +48,15 @@ def ask_whole(
     assert isinstance(rendered.reader, Whole)
     found = answers(container, rendered.bodies)
     assert [status for status, _ in found] == [200] * len(rendered.bodies), found
-    return json.loads(rendered.reader.read([answer for _, answer in found])), rendered.reader
+    return json.loads(read_whole(rendered.reader, [body for _, body in found])), rendered.reader
+
+
+def read_whole(reader: object, bodies: list[bytes]) -> bytes:
+    """What is made of the answers, of which the last arrives first."""
+    assert isinstance(reader, Whole)
+    for number, body in reversed([*enumerate(bodies)]):
+        reader.take(number, body)
+    return reader.end()
 
 
 def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:

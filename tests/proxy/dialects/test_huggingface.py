@@ -5,10 +5,10 @@ import json
 import pytest
 from openai.types import Completion
 
-from proxy.dialects.base import Operation, Settings, Whole
+from proxy.dialects.base import Operation, Settings
 from proxy.errors import InvalidRequest, UpstreamFailed
 from tests.emulator.containers import huggingface, wording
-from tests.proxy.dialects.asking import Json, ask_whole, render
+from tests.proxy.dialects.asking import Json, ask_whole, read_whole, render
 
 TEXTS = ["one two three", "é 🦉", "one"]
 
@@ -77,9 +77,8 @@ def test_another_answer_is_refused(answer: bytes) -> None:
         (Operation.EMBEDDINGS, {"input": "a"}),
     ):
         reader = render("huggingface", operation, body, Settings()).reader
-        assert isinstance(reader, Whole)
         with pytest.raises(UpstreamFailed, match="dialect 'huggingface'"):
-            reader.read([answer])
+            read_whole(reader, [answer])
 
 
 def test_the_prompt_is_not_repeated() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from proxy.dialects.base import Operation, Settings, Stream, Usage, Whole
+from proxy.dialects.base import Operation, Settings, Stream, Usage
 from proxy.errors import InvalidRequest, UpstreamFailed
 from tests.emulator.containers import lmi, wording
 from tests.proxy.dialects.asking import (
@@ -19,6 +19,7 @@ from tests.proxy.dialects.asking import (
     pieces,
     places,
     read_stream,
+    read_whole,
     render,
     said,
     without_identity,
@@ -62,7 +63,7 @@ class TestChat:
     def test_an_answer_that_is_openais_stays_as_it_is(self) -> None:
         rendered = render("lmi", Operation.CHAT, CHAT, Settings())
         ((_, answer),) = answers(lmi.application(), rendered.bodies)
-        assert rendered.reader.read([answer]) == answer  # type: ignore[union-attr]
+        assert read_whole(rendered.reader, [answer]) == answer
         assert rendered.reader.usage is not None
         assert rendered.reader.usage.prompt_tokens
 
@@ -136,16 +137,14 @@ class TestChat:
     @pytest.mark.parametrize("model", [b"", b'"model": null,', b'"model": "",'])
     def test_an_answer_without_a_name_gets_the_clients(self, model: bytes) -> None:
         reader = render("lmi", Operation.CHAT, CHAT, Settings()).reader
-        assert isinstance(reader, Whole)
         answer = b'{%b "choices": [{"index": 0, "finish_reason": "stop"}]}' % model
-        assert json.loads(reader.read([answer]))["model"] == "public"
+        assert json.loads(read_whole(reader, [answer]))["model"] == "public"
 
     def test_the_servers_own_error_is_told(self) -> None:
         said = b'{"code": 400, "type": "BadRequestException", "message": "prompt too long"}'
         reader = render("lmi", Operation.CHAT, CHAT, Settings()).reader
-        assert isinstance(reader, Whole)
         with pytest.raises(InvalidRequest, match="prompt too long"):
-            reader.read([said])
+            read_whole(reader, [said])
         stream = stream_of(Operation.CHAT, CHAT)
         (event,) = events(stream.feed(said + b"\n"))
         assert event["error"]["message"] == "prompt too long"
@@ -203,7 +202,7 @@ class TestText:
     )
     def test_its_other_forms_are_read(self, answer: bytes) -> None:
         reader = render("lmi", Operation.COMPLETIONS, TEXT, Settings()).reader
-        (choice,) = json.loads(reader.read([answer]))["choices"]  # type: ignore[union-attr]
+        (choice,) = json.loads(read_whole(reader, [answer]))["choices"]
         assert (choice["text"], choice["finish_reason"]) == ("a", "length")
 
     @pytest.mark.parametrize(
@@ -221,8 +220,7 @@ class TestText:
     def test_what_has_stopped_it_may_be_the_reason(self, reason: str) -> None:
         answer = '{"generated_text": "a", "details": {"finish_reason": %s, "generated_tokens": 1}}'
         reader = render("lmi", Operation.COMPLETIONS, TEXT, Settings()).reader
-        assert isinstance(reader, Whole)
-        (choice,) = json.loads(reader.read([(answer % reason).encode()]))["choices"]
+        (choice,) = json.loads(read_whole(reader, [(answer % reason).encode()]))["choices"]
         assert choice["finish_reason"] == "stop"
 
     def test_a_stop_that_the_container_overlooks_is_cut(self) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from proxy.dialects.base import Operation, Settings, Stream, Usage, Whole
+from proxy.dialects.base import Operation, Settings, Stream, Usage
 from proxy.errors import InvalidRequest, UpstreamFailed
 from tests.emulator.containers import tgi, wording
 from tests.emulator.containers.writer import heard
@@ -20,6 +20,7 @@ from tests.proxy.dialects.asking import (
     pieces,
     places,
     read_stream,
+    read_whole,
     render,
     said,
     without_identity,
@@ -84,8 +85,7 @@ class TestWhole:
 
     def test_the_templates_end_is_cut(self) -> None:
         reader = render("tgi", Operation.CHAT, CHAT, CHATML).reader
-        assert isinstance(reader, Whole)
-        answer = json.loads(reader.read([b'[{"generated_text": "Hello<|im_end|>\\n"}]']))
+        answer = json.loads(read_whole(reader, [b'[{"generated_text": "Hello<|im_end|>\\n"}]']))
         assert answer["choices"][0]["message"]["content"] == "Hello"
 
     @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ class TestWhole:
     def test_another_answer_is_refused(self, body: bytes) -> None:
         reader = render("tgi", Operation.COMPLETIONS, TEXT, Settings()).reader
         with pytest.raises(UpstreamFailed, match="dialect 'tgi'"):
-            reader.read([body])  # type: ignore[union-attr]
+            read_whole(reader, [body])
 
     def test_the_containers_refusal_has_its_status(self) -> None:
         container = tgi.application()

