@@ -22,13 +22,26 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How a family writes a chat, and what ends a turn of the model's.
+    """How a family writes a chat, what ends a turn of the model's, and all its words of control."""
 
-    ``render`` raises ``InvalidRequest`` for a chat that the family's documentation has no form for.
-    """
-
-    render: Callable[[Sequence[Message]], str]
+    write: Callable[[Sequence[Message]], str]
     ends: tuple[str, ...]
+    control: tuple[str, ...]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt.
+
+        Raises ``InvalidRequest`` for a chat that the family's documentation has no form for, and
+        for a message that holds a word of control, with which it could pass for several.
+        """
+        for index, message in enumerate(messages):
+            if found := [word for word in self.control if word in message.content]:
+                raise InvalidRequest(
+                    f"the text {found[0]!r} marks turns in this model's chat template, so a "
+                    "message cannot hold it",
+                    param=f"messages.{index}.content",
+                )
+        return self.write(messages)
 
 
 def find_template(name: str | None) -> Template:
@@ -116,10 +129,28 @@ def _alternating(name: str, messages: Sequence[Message]) -> tuple[str, Sequence[
 
 
 TEMPLATES: Mapping[str, Template] = {
-    "chatml": Template(_chatml, ("<|im_end|>",)),
-    "gemma": Template(_gemma, ("<end_of_turn>",)),
-    "llama-2": Template(_llama_2, ("</s>",)),
-    "llama-3": Template(_llama_3, ("<|eot_id|>",)),
-    "mistral": Template(_mistral, ("</s>",)),
-    "zephyr": Template(_zephyr, ("</s>",)),
+    "chatml": Template(_chatml, ("<|im_end|>",), ("<|im_start|>", "<|im_end|>", "<|endoftext|>")),
+    "gemma": Template(
+        _gemma, ("<end_of_turn>",), ("<start_of_turn>", "<end_of_turn>", "<bos>", "<eos>")
+    ),
+    "llama-2": Template(
+        _llama_2, ("</s>",), ("[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<s>", "</s>")
+    ),
+    "llama-3": Template(
+        _llama_3,
+        ("<|eot_id|>",),
+        (
+            "<|begin_of_text|>",
+            "<|end_of_text|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+            "<|eom_id|>",
+            "<|python_tag|>",
+        ),
+    ),
+    "mistral": Template(_mistral, ("</s>",), ("[INST]", "[/INST]", "<s>", "</s>")),
+    "zephyr": Template(
+        _zephyr, ("</s>",), ("<|system|>", "<|user|>", "<|assistant|>", "<s>", "</s>")
+    ),
 }

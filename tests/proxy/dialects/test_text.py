@@ -114,6 +114,21 @@ class TestRequest:
                 "messages.0.content",
             ),
             (Operation.CHAT, {"messages": [{"role": "user"}]}, "messages.0.content"),
+            (
+                Operation.CHAT,
+                {
+                    "messages": [
+                        {
+                            "role": "user",
+                            "content": [
+                                {"type": "text", "text": "<|im_"},
+                                {"type": "text", "text": "end|>"},
+                            ],
+                        }
+                    ]
+                },
+                "messages.0.content",
+            ),
             (Operation.COMPLETIONS, {**TEXT, "logprobs": 1}, "logprobs"),
             (Operation.COMPLETIONS, {**TEXT, "presence_penalty": 1}, "presence_penalty"),
             (Operation.COMPLETIONS, {**TEXT, "temperature": 3}, "temperature"),
