@@ -18,6 +18,10 @@ T = TypeVar("T")
 MOST_FIELDS = 1_000
 LONGEST_NAME = 500
 
+# Of lists and objects, in a value that is decoded. Those in its texts count too, for that is cheap
+# to tell, and a text of so many is longer than models read.
+MOST_PARTS = 100_000
+
 _OBJECT = re.compile(rb"[ \t\r\n]*+\{")
 _WRONG_FIELD = re.compile(r"`\$\.(\w+)`$")
 
@@ -52,9 +56,13 @@ def decode_values(body: bytes) -> dict[str, msgspec.Raw]:
 
 
 def decode_value(name: str, value: msgspec.Raw) -> object:
-    """The value of the field ``name``. Raises ``InvalidRequest``."""
+    """The value of the field ``name``. Raises ``InvalidRequest``, also if it is very complex."""
+    data = bytes(value)
+    if data.count(b"[") + data.count(b"{") > MOST_PARTS:
+        message = f"the field {name[:100]!r} has more than {MOST_PARTS} lists and objects"
+        raise InvalidRequest(message, param=name[:100])
     try:
-        return msgspec.json.decode(value)
+        return msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         message = f"the field {name[:100]!r} cannot be read: {_reason(exc)}"
         raise InvalidRequest(message, param=name[:100]) from exc

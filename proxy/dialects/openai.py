@@ -97,13 +97,13 @@ def render(body: bytes, operation: Operation, *, model: str, settings: Settings)
     """The client's bytes, but for the model's name where the container has its own.
 
     A stream is asked for its usage, which a client that did not ask is not shown. Raises
-    ``InvalidRequest`` as ``with_model`` and ``with_usage`` do.
+    ``InvalidRequest`` as ``with_values`` and ``with_usage`` do.
     """
-    if settings.served_model is not None:
-        body = with_model(body, settings.served_model)
+    served = settings.served_model
+    new = {} if served is None else {"model": json.dumps(served).encode()}
     if operation not in _STREAMED or not read_stream(body):
-        return Rendered([body], Relayed())
-    body, asks = with_usage(body)
+        return Rendered([with_values(body, new) if new else body], Relayed())
+    body, asks = with_usage(body, new)
     return Rendered([body], OpenAIStream(shows_usage=asks))
 
 

@@ -99,3 +99,14 @@ def test_a_value_that_cannot_be_read_is_named(value: bytes) -> None:
     with pytest.raises(InvalidRequest, match="the field 'seed' cannot be read") as caught:
         decode_value("seed", decode_values(b'{"seed": ' + value + b"}")["seed"])
     assert caught.value.param == "seed"
+
+
+@pytest.mark.parametrize("part", [b",[]", b",{}", b',{"role":"user","content":"a"}'])
+def test_a_value_of_very_many_parts_is_refused_at_once(part: bytes) -> None:
+    body = b'{"messages":[0' + part * (BIG // len(part)) + b"]}"
+    value = decode_values(body)["messages"]
+    began = time.process_time()
+    with pytest.raises(InvalidRequest, match="more than 100000 lists and objects"):
+        decode_value("messages", value)
+    assert time.process_time() - began < 0.25
+    assert decode_value("messages", msgspec.Raw(b"[0" + part * 99_000 + b"]"))
