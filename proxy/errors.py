@@ -27,6 +27,7 @@ the second may name AWS accounts, roles or addresses.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -76,12 +77,17 @@ class ProxyError(Exception):
         """The error object of OpenAI's API reference, in its envelope."""
         return {
             "error": {
-                "message": self.message,
+                "message": self.shown_message,
                 "type": self.type,
                 "code": self.code,
                 "param": self.param,
             }
         }
+
+    @property
+    def shown_message(self) -> str:
+        """The message in the error object."""
+        return self.message
 
 
 class InvalidRequest(ProxyError):
@@ -252,3 +258,22 @@ class ContainerError(ProxyError):
         self.answer = answer
         if answer.status == RateLimited.status:
             self.type, self.code = RateLimited.type, RateLimited.code
+
+    @property
+    def shown_message(self) -> str:
+        """The container's message alone, out of whatever JSON it is in.
+
+        It is shown where the answer cannot be the container's body itself, as in a stream.
+        """
+        return _message_in(self.message)
+
+
+def _message_in(text: str) -> str:
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    for key in ("error", "message"):
+        if isinstance(said, dict) and key in said:
+            said = said[key]
+    return said if isinstance(said, str) else text
