@@ -8,7 +8,11 @@ PYTHON_VERSION ?= 3.11
 ARCH ?= x86_64
 PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux_2_34,--platform $(tag)_$(ARCH))
 
-.PHONY: demo demo-llm test lint wheelhouse clean
+# What `GET /docs` serves, from the npm registry.
+SWAGGER_UI := 5.35.0
+DOCS := proxy/assets/docs
+
+.PHONY: demo demo-llm test lint wheelhouse docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -32,6 +36,12 @@ wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for
 	  $(PYTHON) -m pip download -qq --disable-pip-version-check --dest .wheelhouse --require-hashes \
 	    --only-binary=:all: --python-version $(PYTHON_VERSION) $(PLATFORMS) -r $$lock || exit 1; done
 	@echo "Done: ansible-playbook playbooks/site.yml -e python_wheelhouse=$(CURDIR)/.wheelhouse"
+
+docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs npm
+	@cd $(DOCS) && npm pack --silent swagger-ui-dist@$(SWAGGER_UI) && \
+	  tar --extract --gzip --file swagger-ui-dist-$(SWAGGER_UI).tgz --strip-components 1 \
+	    $$(sed 's|.*  |package/|' SHA256SUMS) && rm swagger-ui-dist-$(SWAGGER_UI).tgz && \
+	  sha256sum --check SHA256SUMS
 
 clean:
 	rm -rf $(VENV) .venv-llm .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -9,10 +9,12 @@ from proxy.handlers.base import BaseHandler, NotFoundHandler
 from proxy.handlers.chat import ChatHandler
 from proxy.handlers.classic import ListEndpointsHandler, PredictHandler, RootHandler
 from proxy.handlers.completions import CompletionsHandler
+from proxy.handlers.docs import DocsFileHandler, DocsHandler
 from proxy.handlers.embeddings import EmbeddingsHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
+from proxy.handlers.openapi import OpenAPIHandler
 from proxy.handlers.rerank import RerankHandler
 from proxy.handlers.services import Services
 
@@ -21,6 +23,9 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/", r"/", RootHandler),
     ("/healthz", r"/healthz", HealthHandler),
     ("/readyz", r"/readyz", ReadyHandler),
+    ("/openapi.json", r"/openapi\.json", OpenAPIHandler),
+    ("/docs", r"/docs", DocsHandler),
+    ("/docs/{file}", r"/docs/([^/]+)", DocsFileHandler),
     ("/v1/models", r"/v1/models", ModelsHandler),
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),

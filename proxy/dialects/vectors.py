@@ -57,8 +57,8 @@ def read_embedding(fields: Fields, *, takes_tokens: bool, dimensions: bool) -> E
             f"the dialect {fields.dialect!r} takes texts as 'input', no token numbers",
             param="input",
         )
-    encoding = fields.take("encoding_format") or "float"
-    if encoding not in ("float", "base64"):
+    encoding = fields.take("encoding_format")
+    if encoding not in (None, "float", "base64"):
         raise InvalidRequest(
             "the field 'encoding_format' must be float or base64", param="encoding_format"
         )

@@ -204,6 +204,7 @@ class BaseHandler(RequestLifecycle):
             error = InvalidRequest("the request path is not valid")
         else:
             error = ProxyError(_UNFORESEEN)
+        self.close_when_sent = True  # as Tornado does: it would have read the body before
         self._render(error)
         self.finish()
 

@@ -146,6 +146,16 @@ class TestMethodsAndPaths:
         assert method[:20] in answer.body.decode()
         assert len(answer.body) < 500
 
+    @pytest.mark.parametrize(
+        ("method", "path"), [("BREW", "/predict"), ("TRACE", "/healthz"), ("GET", "/v1/models/%ff")]
+    )
+    def test_a_connection_that_ends_with_a_refusal_says_so(
+        self, raw: RawClient, proxy: RunningProxy, method: str, path: str
+    ) -> None:
+        answer = raw.request(method, path, proxy.headers, b"a body that nobody reads")
+        assert answer.headers["connection"] == "close"
+        assert raw.is_closed()
+
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
     @pytest.mark.parametrize("path", ["/nowhere", "/v1/", "/endpoints//invocations", "/%ff"])
     def test_another_path_is_404_in_the_same_shape(
@@ -349,14 +359,24 @@ class TestBodies:
         sent = emulator.calls("demo-echo")[-1].headers
         assert sent["X-Amzn-SageMaker-Custom-Attributes"] == "a,b"
 
-    def test_headers_for_sagemaker_must_be_ascii(self, raw: RawClient, proxy: RunningProxy) -> None:
+    @pytest.mark.parametrize(
+        "path", ["/endpoints/demo-echo/invocations", "/v1/chat/completions", "/predict"]
+    )
+    def test_headers_for_sagemaker_must_be_ascii(
+        self, raw: RawClient, proxy: RunningProxy, path: str
+    ) -> None:
+        body = b'{"model": "demo-echo"}'
         raw.send(
-            b"POST /endpoints/demo-echo/invocations HTTP/1.1\r\nHost: x\r\nX-API-Key: "
-            + proxy.key.encode()
-            + b"\r\nX-Amzn-SageMaker-Custom-Attributes: caf\xc3\xa9\r\nContent-Length: 0\r\n\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
+            f"Content-Length: {len(body)}\r\n".encode()
+            + b"X-Amzn-SageMaker-Custom-Attributes: caf\xc3\xa9\r\n\r\n"
+            + body
         )
         answer = raw.read_answer()
-        assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ValidationError")
+        assert answer.status == 400
+        assert "must be ASCII" in answer.body.decode()
+        if path.startswith("/endpoints/"):
+            assert answer.headers["x-amzn-errortype"] == "ValidationError"
 
 
 class TestHeaders:

@@ -110,10 +110,10 @@ def _limit(body: Mapping[str, Any]) -> int | None:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if limit is None:
         return None
-    if not isinstance(limit, int) or limit < 1:
+    if not isinstance(limit, int | float) or limit < 1 or limit != int(limit):
         message = f"max_tokens must be at least 1, got {limit}."
         raise RequestError(400, "BadRequestError", message, "max_tokens")
-    return limit
+    return int(limit)
 
 
 def _are_texts(prompts: object) -> bool:

@@ -26,9 +26,10 @@ async def _invocations(request: web.Request) -> web.Response:
 
 
 def _embed(body: dict[str, Any]) -> dict[str, Any]:
-    texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+    given = body["input"]
+    texts = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     vectors = [vector(text, body.get("dimensions") or 8) for text in texts]
-    tokens = sum(len(wording.tokens(text)) for text in texts)
+    tokens = sum(len(wording.tokens(_text(text))) for text in texts)
     data = [
         {
             "object": "embedding",
@@ -41,18 +42,26 @@ def _embed(body: dict[str, Any]) -> dict[str, Any]:
     return {"object": "list", "data": data, "usage": usage}
 
 
+def _text(item: Any) -> str:
+    """What stands for an input: itself, an object's text, or the numbers of its tokens."""
+    if isinstance(item, list):
+        return " ".join(map(str, item))
+    return str(item["text"] if isinstance(item, dict) else item)
+
+
 def _encoded(numbers: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
 
 
 def _rerank(body: dict[str, Any]) -> dict[str, Any]:
-    scores = {index: score(body["query"], text) for index, text in enumerate(body["documents"])}
+    documents = [_text(document) for document in body["documents"]]
+    scores = {index: score(body["query"], text) for index, text in enumerate(documents)}
     order = sorted(scores, key=lambda index: -scores[index])
     results = [
         {
             "index": index,
             "relevance_score": scores[index],
-            "document": {"text": body["documents"][index]},
+            "document": {"text": documents[index]},
         }
         for index in order
     ]

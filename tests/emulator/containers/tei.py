@@ -79,7 +79,7 @@ def application(task: str = "embed", max_client_batch_size: int = 32) -> web.App
 def vector(text: object, dimensions: int = _DIMENSIONS) -> list[float]:
     """A vector that depends on the text alone; each number is one of four bytes too."""
     digest = sha256(json.dumps(text).encode()).digest()
-    return [byte / 256 - 0.5 for byte in digest[:dimensions]]
+    return [byte / 256 - 0.5 for byte in digest[: int(dimensions)]]
 
 
 def score(query: str, text: str) -> float:

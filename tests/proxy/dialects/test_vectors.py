@@ -104,6 +104,7 @@ def test_the_encoding_is_checked() -> None:
     assert request(input="a", encoding_format="base64", dimensions=4) == EmbeddingRequest(
         ["a"], True, 4
     )
-    with pytest.raises(InvalidRequest) as caught:
-        request(input="a", encoding_format="hex")
-    assert caught.value.param == "encoding_format"
+    for wrong in ("hex", "", False, 0):
+        with pytest.raises(InvalidRequest) as caught:
+            request(input="a", encoding_format=wrong)
+        assert caught.value.param == "encoding_format"

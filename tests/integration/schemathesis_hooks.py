@@ -1,0 +1,29 @@
+"""Schemathesis's requests, led to models and endpoints that there are."""
+
+from typing import Any
+
+import schemathesis
+from schemathesis import Case, HookContext
+
+# By the operation, a model that takes whatever is right, and one that takes nothing wrong. In
+# between, it is for each container to say.
+MODELS = {
+    "chat/completions": ("demo-chat", "strict-text"),
+    "completions": ("demo-chat", "strict-text"),
+    "embeddings": ("vectors", "strict-vectors"),
+    "rerank": ("vectors", "reranker"),
+    "predict": ("demo-echo", "demo-echo"),
+}
+PATH = {"name": "demo-echo", "id": "demo-chat"}
+
+
+@schemathesis.hook
+def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -> None:
+    if case.meta is None:
+        return
+    right = case.meta.generation.mode.is_positive
+    if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+        lenient, strict = MODELS[case.path.removeprefix("/v1").strip("/")]
+        case.body["model"] = lenient if right else strict
+    if right:
+        case.path_parameters.update({k: v for k, v in PATH.items() if k in case.path_parameters})
