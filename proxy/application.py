@@ -13,6 +13,7 @@ from proxy.handlers.docs import DocsFileHandler, DocsHandler
 from proxy.handlers.embeddings import EmbeddingsHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
+from proxy.handlers.metrics import MetricsHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
 from proxy.handlers.rerank import RerankHandler
@@ -26,6 +27,7 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/openapi.json", r"/openapi\.json", OpenAPIHandler),
     ("/docs", r"/docs", DocsHandler),
     ("/docs/{file}", r"/docs/([^/]+)", DocsFileHandler),
+    ("/metrics", r"/metrics", MetricsHandler),
     ("/v1/models", r"/v1/models", ModelsHandler),
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),

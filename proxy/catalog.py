@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -53,6 +54,7 @@ class Catalog:
         self._deployments: dict[str, Deployment] = {}
         self._descriptions: dict[str, tuple[datetime, Description]] = {}
         self._loaded = False
+        self._listed_at = 0.0
         self._problem: str | None = None
         self._undescribed: dict[str, str] = {}
         self._no_components: str | None = None
@@ -85,6 +87,11 @@ class Catalog:
     def loaded(self) -> bool:
         """Whether the endpoints have been listed at least once."""
         return self._loaded
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the endpoints were listed; None while they never were."""
+        return time.monotonic() - self._listed_at if self._loaded else None
 
     @property
     def whole(self) -> bool:
@@ -206,6 +213,7 @@ class Catalog:
             deployments: list[Deployment] = [*endpoints, *components]
             self._deployments = {deployment.name: deployment for deployment in deployments}
             self._loaded, self._problem = True, None
+            self._listed_at = time.monotonic()
         self._describe(deployments)
 
     async def _list_components(self) -> list[InferenceComponent]:

@@ -43,6 +43,11 @@ class CertificatePair:
         digest = hashlib.sha256(first.public_bytes(serialization.Encoding.DER))
         return digest.digest().hex(":").upper()
 
+    def expires(self) -> float:
+        """When the certificate ends, in seconds since the epoch."""
+        first = x509.load_pem_x509_certificates(self.certificate.read_bytes())[0]
+        return first.not_valid_after_utc.timestamp()
+
     def ssl_context(self) -> ssl.SSLContext:
         """A server context with this pair. Raises ``CertificateError``."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -14,6 +14,7 @@ import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -173,6 +174,12 @@ class CredentialsProvider:
         if self._expired():
             return self._problem or "expired"
         return None if self._current else self._problem
+
+    @property
+    def expires(self) -> float | None:
+        """When they end, in seconds since the epoch; None if they do not, or there are none."""
+        expires = getattr(self._source, "_expiry_time", None)
+        return expires.timestamp() if isinstance(expires, datetime) else None
 
     async def replace(self, refused: Credentials) -> bool:
         """AWS has refused these: look again from scratch. Whether there are others by now.

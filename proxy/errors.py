@@ -5,6 +5,7 @@
     │   ├── RequestTooLarge         413
     │   └── HeadersTooLarge         431
     ├── InvalidKey                  401 invalid_api_key
+    ├── Forbidden                   403 permission_denied
     ├── RouteNotFound               404 not_found
     │   ├── ModelNotFound           404 model_not_found
     │   └── ResultNotFound          404 result_not_found
@@ -120,6 +121,15 @@ class InvalidKey(ProxyError):
     type = "invalid_request_error"
     code = "invalid_api_key"
     native_type = "UnrecognizedClientException"
+
+
+class Forbidden(ProxyError):
+    """A key of ours, but not for this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+    native_type = "AccessDeniedException"
 
 
 class RouteNotFound(ProxyError):

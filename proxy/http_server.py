@@ -25,24 +25,24 @@ class BoundedHTTPServer(HTTPServer):
         """Refuse, through ``state``, what is over ``limit``. To be called before listening."""
         self._limit = limit
         self._state = state
-        self._open = 0
         self._empty = asyncio.Event()
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
         """Take a new connection."""
-        if self._open >= self._limit + _EXCESS_CONNECTIONS:
+        state = self._state
+        if state.connections >= self._limit + _EXCESS_CONNECTIONS:
             stream.close()
             return
-        self._open += 1
+        state.connections += 1
         self._empty.clear()
-        if self._open > self._limit:
-            self._state.excess_connections.add(stream)
+        if state.connections > self._limit:
+            state.excess_connections.add(stream)
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
         """Count a connection out."""
-        self._open -= 1
-        if self._open == 0:
+        self._state.connections -= 1
+        if self._state.connections == 0:
             self._empty.set()
         super().on_close(server_conn)
 
@@ -59,7 +59,7 @@ class BoundedHTTPServer(HTTPServer):
 
     async def wait_empty(self, seconds: float) -> None:
         """Return when no connection is open, or the time is over."""
-        if self._open:
+        if self._state.connections:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
 

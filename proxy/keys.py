@@ -44,6 +44,11 @@ class Caller:
     models: tuple[str, ...] = EVERY_MODEL  # patterns such as "embed-*"
     limits: KeyLimits = NO_LIMITS
 
+    @property
+    def may_call_all(self) -> bool:
+        """Whether it may call every model that there is or will be."""
+        return "*" in self.models
+
     def may_call(self, model: str) -> bool:
         """Whether a pattern of this caller takes in ``model``."""
         return self.models == EVERY_MODEL or any(

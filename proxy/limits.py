@@ -9,6 +9,7 @@ from proxy.counts import Counts, Taken
 from proxy.errors import Overloaded, ProxyError, RateLimited
 from proxy.gate import Gate, QueueFull
 from proxy.keys import NO_LIMITS, Caller, KeyLimits
+from proxy.metrics import Metrics
 from proxy.windows import Counter, Windows
 
 # A place may be free again at any moment.
@@ -19,11 +20,17 @@ class Limits:
     """The limits as one worker keeps them. To be made inside a running loop."""
 
     def __init__(
-        self, config: LimitsConfig, windows: Windows, counts: Counts, callers: Iterable[Caller]
+        self,
+        config: LimitsConfig,
+        windows: Windows,
+        counts: Counts,
+        callers: Iterable[Caller],
+        metrics: Metrics,
     ) -> None:
         """``windows`` has a place for each of ``callers`` that has a limit."""
         self._windows = windows
         self._counts = counts
+        self._metrics = metrics
         self._at_once = {each.name: each.limits.max_concurrent for each in callers}
         self.gate = Gate(
             config.max_concurrent,
@@ -47,6 +54,7 @@ class Limits:
             return {}
         taken = await self._counts.take(caller.name, limits)
         if taken.refused is not None:
+            self._metrics.limited("tokens" if taken.refused is Counter.TOKENS else "requests")
             raise _refusal(caller.name, limits, taken, taken.refused)
         return dict(_headers(limits, taken))
 
@@ -85,7 +93,9 @@ class Limits:
         headers = {"Retry-After": _RETRY_SECONDS}
         most = caller.limits.max_concurrent
         if self.gate.is_full or not most:
+            self._metrics.limited("overload")
             return Overloaded("the server has all the requests that it takes", headers=headers)
+        self._metrics.limited("concurrency")
         return RateLimited(
             f"the key {caller.name!r} has its {most} requests at once", headers=headers
         )

@@ -82,6 +82,12 @@ class Models:
             fnmatchcase(name, pattern) for name in names for pattern in self._exclude
         )
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a model ``name``, as far as is known."""
+        return name in self._aliases or (
+            self._catalog.status(name) is not None and self.offers(name)
+        )
+
     async def all(self) -> list[Model]:
         """Every model, by name, in service or not. Raises ``Unavailable``."""
         deployments = {item.name: item for item in await self._catalog.deployments()}

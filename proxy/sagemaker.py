@@ -18,7 +18,8 @@ from yarl import URL
 from proxy.answer import Answer, transport_error
 from proxy.config import UpstreamConfig
 from proxy.credentials import CredentialsProvider
-from proxy.errors import ModelNotFound, ModelNotReady, ProxyError
+from proxy.errors import ModelNotFound, ModelNotReady, ProxyError, Throttled
+from proxy.metrics import Metrics
 from proxy.patience import Wait
 from proxy.refusals import Retry, no_credentials, read_refusal, translate
 from proxy.signing import Credentials, Signer
@@ -75,6 +76,7 @@ class SageMaker:
         signer: Signer,
         credentials: CredentialsProvider,
         config: UpstreamConfig,
+        metrics: Metrics,
         is_starting: Callable[[str], bool] = lambda deployment: False,
     ) -> None:
         """``is_starting`` tells of a deployment that SageMaker does not find yet, but will."""
@@ -87,8 +89,9 @@ class SageMaker:
         self._signer = signer
         self._credentials = credentials
         self._config = config
+        self._metrics = metrics
         self._is_starting = is_starting
-        self._waking = Waking(config.wake_timeout_seconds)
+        self._waking = Waking(config.wake_timeout_seconds, metrics)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=config.max_connections,
@@ -128,29 +131,35 @@ class SageMaker:
     async def _attempt(self, operation: str, invocation: Invocation) -> Answer:
         """Send until SageMaker takes the call, or trying again would be wrong."""
         retries, renewed = 0, False
+        metrics = self._metrics
         while True:
             credentials = self._credentials_to_use()
             try:
                 response = await self._send(operation, invocation, credentials)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
                 # Without a connection, nothing can have reached the model.
+                metrics.attempted(operation, "failed")
                 error, retry = transport_error(exc), Retry.SOON
                 if isinstance(exc, aiohttp.ClientSSLError):
                     retry = Retry.NEVER
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                metrics.attempted(operation, "failed")
                 raise transport_error(exc) from exc
             else:
+                metrics.attempted(operation, response.status)
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     return Answer(response)
                 error, retry = await _read_error(response, invocation.endpoint)
 
             if retry is Retry.SOON and retries < self._config.retries:
                 retries += 1
+                metrics.retried("throttled" if isinstance(error, Throttled) else "connection")
                 await asyncio.sleep(random.uniform(0.05, min(0.2 * 2**retries, 5)))
             elif retry is Retry.WITH_NEW_CREDENTIALS and not renewed:
                 renewed = True
                 if not await self._credentials.replace(credentials):
                     raise error
+                metrics.retried("credentials")
             elif isinstance(error, ModelNotFound) and self._is_starting(invocation.deployment):
                 raise ModelNotReady(invocation.deployment, refusal=error.refusal)
             else:

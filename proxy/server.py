@@ -10,27 +10,23 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvloop
 
 from proxy import log, startup
 from proxy.application import make_application
-from proxy.catalog import Catalog
+from proxy.assembly import make_services
 from proxy.config import Config
-from proxy.credentials import Aws, AwsConfigurationError, CredentialsProvider
-from proxy.guesses import Guesses
+from proxy.credentials import Aws, AwsConfigurationError
 from proxy.handlers.services import Services, WorkerState
 from proxy.http_server import BoundedHTTPServer
-from proxy.keys import KeyRing
-from proxy.limits import Limits
+from proxy.labels import Seen
 from proxy.log import log_fields
-from proxy.models import Models
-from proxy.objects import Objects
-from proxy.sagemaker import SageMaker
-from proxy.sealing import Seal
-from proxy.signing import Signer
-from proxy.windows import Windows
+from proxy.metrics import use_files
+from proxy.sampling import sample
 from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
@@ -49,20 +45,17 @@ class Worker:
     def __init__(
         self,
         config: Config,
-        keys: KeyRing,
         aws: Aws,
         sockets: list[socket.socket],
         ssl_context: ssl.SSLContext | None,
-        windows: Windows,
-        seal: Seal | None,
+        make_services: Callable[[], Services],
     ) -> None:
-        self._windows = windows
+        """``make_services`` is called inside the running loop."""
+        self._make_services = make_services
         self._config = config
-        self._keys = keys
         self._aws = aws
         self._sockets = sockets
         self._ssl_context = ssl_context
-        self._seal = seal
 
     async def run(self, reporter: Reporter, **details: object) -> None:
         """Start everything, say so with ``details``, serve, drain."""
@@ -87,6 +80,9 @@ class Worker:
             **details,
         )
         beating = asyncio.create_task(_beat(reporter, services.state))
+        sampling = asyncio.create_task(
+            sample(services.metrics, services.state, services.limits.gate)
+        )
         orphaned = asyncio.create_task(reporter.wait_for_end())
         await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
         # Without a supervisor, others may serve on these sockets already.
@@ -95,46 +91,13 @@ class Worker:
         reporter.retired()
         await self._drain(server, services.state, replaced=replaced)
         beating.cancel()
+        sampling.cancel()
+        services.exposition.stop()
         await services.catalog.stop()
         await services.credentials.stop()
         await services.sagemaker.close()
         await services.limits.close()
         services.objects.close()
-
-    def _make_services(self) -> Services:
-        credentials = CredentialsProvider(self._aws)
-        catalog = Catalog(self._aws.control_plane, self._config.catalog)
-        signer = Signer(self._aws.region, self._aws.signing_name)
-        return Services(
-            config=self._config,
-            keys=self._keys,
-            guesses=Guesses(),
-            limits=Limits(
-                self._config.limits,
-                self._windows,
-                startup.make_counts(self._config.limits, self._windows),
-                self._keys.callers().values(),
-            ),
-            credentials=credentials,
-            catalog=catalog,
-            models=Models(
-                catalog,
-                self._config.models,
-                self._config.catalog.include,
-                self._config.catalog.exclude,
-            ),
-            sagemaker=SageMaker(
-                self._aws.runtime_url,
-                self._aws.ssl_context,
-                signer,
-                credentials,
-                self._config.upstream,
-                catalog.is_starting,
-            ),
-            objects=Objects(self._aws.storage, credentials),
-            seal=self._seal,
-            state=WorkerState(),
-        )
 
     def _make_server(self, services: Services) -> BoundedHTTPServer:
         config = self._config.server
@@ -191,6 +154,13 @@ async def _all_answered(state: WorkerState, began: float, seconds: float) -> boo
     return True
 
 
+def _open_metrics(shared: Path, column: int) -> Seen:
+    try:
+        return use_files(shared, column)
+    except OSError as exc:
+        raise startup.StartFailed(f"cannot count what happens: {exc}") from exc
+
+
 async def _beat(reporter: Reporter, state: WorkerState) -> None:
     while True:
         reporter.beat(open_requests=state.open_requests, requests=state.requests)
@@ -214,8 +184,10 @@ def main() -> int:
     try:
         config = startup.load_config(options.config, {})
         keys = startup.load_keys(config)
-        ssl_context, fingerprint = startup.prepare_tls(config)
-        windows = startup.open_windows(options.shared, options.column, keys)
+        tls = startup.prepare_tls(config)
+        shared = startup.shared_folder(options.shared)
+        windows = startup.open_windows(shared, options.column, keys)
+        seen = _open_metrics(shared, options.column)
         aws = Aws(config.region)
     except (startup.StartFailed, AwsConfigurationError) as exc:
         reporter.failed(str(exc))
@@ -227,8 +199,19 @@ def main() -> int:
     # Installed, each release has a virtual environment of its own.
     release = Path(sys.prefix).resolve().name
     config = startup.fit_file_limit(config)
-    worker = Worker(config, keys, aws, sockets, ssl_context, windows, startup.prepare_seal())
-    uvloop.run(worker.run(reporter, release=release, certificate_sha256=fingerprint))
+    make = partial(
+        make_services,
+        config,
+        keys,
+        aws,
+        windows,
+        shared,
+        seen,
+        tls.expires,
+        startup.prepare_seal(),
+    )
+    worker = Worker(config, aws, sockets, tls.context, make)
+    uvloop.run(worker.run(reporter, release=release, certificate_sha256=tls.fingerprint))
     # A thread that still waits for AWS must not hold up the exit.
     logging.shutdown()
     os._exit(0)

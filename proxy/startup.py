@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy import certificates, key_file, log
-from proxy.config import LOCAL, Config, ConfigError, LimitsConfig, load
-from proxy.counts import Counts, HostCounts
+from proxy.config import Config, ConfigError, load
 from proxy.key_file import KeyFileError
 from proxy.keys import (
     DEFAULT_NAME,
@@ -65,42 +64,48 @@ def load_keys(config: Config) -> KeyRing:
     return KeyRing(keys)
 
 
-def open_windows(shared: Path | None, column: int, keys: KeyRing) -> Windows:
-    """The counts of every key that has a limit, in the folder that the workers share.
+def shared_folder(given: Path | None) -> Path:
+    """The folder that the workers share. Raises ``StartFailed``.
 
-    A supervisor of an older release gives none: then this worker counts alone. Raises
-    ``StartFailed``.
+    A supervisor of an older release gives none: then this worker counts alone.
     """
+    try:
+        return given or Path(tempfile.mkdtemp(prefix="shared-"))
+    except OSError as exc:
+        raise StartFailed(f"there is no place to count: {exc}") from exc
+
+
+def open_windows(shared: Path, column: int, keys: KeyRing) -> Windows:
+    """The counts of every key that has a limit. Raises ``StartFailed``."""
     names = [caller.name for caller in keys.callers().values() if caller.limits != NO_LIMITS]
     try:
-        return Windows(shared or Path(tempfile.mkdtemp(prefix="shared-")), column, names)
+        return Windows(shared, column, names)
     except (OSError, WindowsFull) as exc:
         raise StartFailed(f"cannot count what the keys use: {exc}") from exc
 
 
-def make_counts(config: LimitsConfig, windows: Windows) -> Counts:
-    """Where the limits of the keys are counted. To be called inside a running loop."""
-    if config.backend == LOCAL:
-        return HostCounts(windows)
-    from proxy.valkey_counts import ValkeyCounts  # its library, which nothing else needs
+class Tls(NamedTuple):
+    """What to serve TLS with, and the certificate's fingerprint and end; nothing without TLS."""
 
-    return ValkeyCounts(config.backend, windows, opens=config.without_backend == "open")
+    context: ssl.SSLContext | None = None
+    fingerprint: str | None = None
+    expires: float | None = None  # in seconds since the epoch
 
 
-def prepare_tls(config: Config) -> tuple[ssl.SSLContext | None, str | None]:
-    """The context to serve with, and the certificate's fingerprint; neither without TLS.
+def prepare_tls(config: Config) -> Tls:
+    """What the configuration says of TLS.
 
     Makes a self-signed certificate if none is configured. Raises ``StartFailed``.
     """
     server = config.server
     if not server.tls:
-        return None, None
+        return Tls()
     try:
         if server.certificate:
             pair = certificates.CertificatePair(Path(server.certificate), Path(server.private_key))
         else:
             pair = certificates.find_or_create(certificates.state_directory())
-        return pair.ssl_context(), pair.fingerprint()
+        return Tls(pair.ssl_context(), pair.fingerprint(), pair.expires())
     except certificates.CertificateError as exc:
         raise StartFailed(str(exc)) from exc
 

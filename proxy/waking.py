@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from proxy.errors import ModelNotFound, ModelNotReady, ProxyError, Throttled
 from proxy.log import log_fields
+from proxy.metrics import Metrics
 from proxy.patience import Patience, Wait
 
 T = TypeVar("T")
@@ -47,9 +48,10 @@ _MOST_SLEEPERS = 1000
 class Waking:
     """The models of one worker that are not awake. To be made inside a running loop."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, metrics: Metrics) -> None:
         """A call waits for ``seconds`` at most."""
         self._seconds = seconds
+        self._metrics = metrics
         self._asleep: dict[str, _Sleeper] = {}
 
     def __len__(self) -> int:
@@ -74,14 +76,25 @@ class Waking:
             raise copy(sleeper.error)
         if sleeper is not None and len(sleeper.waiting) >= _MOST_WAITING:
             raise copy(sleeper.error)
-        patience = Patience(self._seconds, wait)
-        while True:
-            if sleeper is not None:  # else another call has just been answered
-                await sleeper.turn(patience)
-            try:
-                return await patience.during(self._try(name, attempt))
-            except ModelNotReady:
-                sleeper = self._asleep.get(name)
+        with self._counted():
+            patience = Patience(self._seconds, wait)
+            while True:
+                if sleeper is not None:  # else another call has just been answered
+                    await sleeper.turn(patience)
+                try:
+                    return await patience.during(self._try(name, attempt))
+                except ModelNotReady:
+                    sleeper = self._asleep.get(name)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A call waits meanwhile."""
+        began = asyncio.get_running_loop().time()
+        self._metrics.wait_began()
+        try:
+            yield
+        finally:
+            self._metrics.wait_ended(asyncio.get_running_loop().time() - began)
 
     def _find(self, name: str) -> _Sleeper | None:
         sleeper = self._asleep.get(name)

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy import windows
+from proxy import metric_files, windows
 from proxy.log import log_fields
 from proxy.startup import StartFailed
 from proxy.worker_process import LINGER_SECONDS, RETIRE, WorkerProcess
@@ -172,6 +172,7 @@ class Workers:
         """Wait for a worker's end; replace it if nobody asked it to end."""
         await worker.wait()
         windows.forget_in_use(self._shared, worker.column)
+        metric_files.forget_live(self._shared, worker.column)
         self._columns.discard(worker.column)
         self._all.discard(worker)
         if self._serving.get(worker.slot) is worker:

@@ -36,6 +36,7 @@ def authenticate(request: HTTPServerRequest, services: Services) -> Caller:
         if caller := services.keys.find(key):
             return caller
     if any(offered) and (seconds := services.guesses.note(request.remote_ip or "")):
+        services.metrics.limited("guesses")
         raise RateLimited(
             f"too many wrong API keys from your address; try again in {seconds} s",
             headers={"Retry-After": str(seconds)},

@@ -35,6 +35,7 @@ class RequestLifecycle(RequestHandler):
         self.task: asyncio.Task[Any] | None = None  # what to cancel when the client leaves
         self.client_gone = False
         self.close_when_sent = False
+        self._streams = False
         self._began = time.monotonic()
         self._first_byte: float | None = None
         self._counted = True
@@ -86,6 +87,12 @@ class RequestLifecycle(RequestHandler):
             if self.close_when_sent or self.services.state.draining:
                 self.set_header("Connection", "close")
         return super().flush(include_footers)
+
+    def count_stream(self) -> None:
+        """This answer is sent as it comes."""
+        if not self._streams:
+            self._streams = True
+            self.services.state.open_streams += 1
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
         """Complete the answer. The request ends when the client has taken it all, or too long."""
@@ -142,11 +149,23 @@ class RequestLifecycle(RequestHandler):
             return
         self._ended = True
         self.count_out()
+        if self._streams:
+            self.services.state.open_streams -= 1
+        key = self.caller.name if self.caller else None
+        began, first_byte = self._began, self._first_byte
+        self.services.metrics.request_ended(
+            self.route,
+            self.model,
+            key,
+            self.get_status(),
+            time.monotonic() - began,
+            None if first_byte is None else first_byte - began,
+        )
         log.log_access(
-            began=self._began,
-            first_byte=self._first_byte,
+            began=began,
+            first_byte=first_byte,
             request_id=self.request_id,
-            key=self.caller.name if self.caller else None,
+            key=key,
             client=self.request.remote_ip,
             method=(self.request.method or "")[:_LOGGED_METHOD_CHARACTERS],
             route=self.route,

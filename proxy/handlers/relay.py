@@ -171,6 +171,7 @@ class RelayHandler(BaseHandler):
 
     def begin_stream(self, content_type: str) -> None:
         """Make ready to send an answer as it comes."""
+        self.count_stream()
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
@@ -203,8 +204,10 @@ class RelayHandler(BaseHandler):
     def note_usage(self, usage: Usage | None) -> None:
         """Count the tokens, if they are told, for the key's limit and for the access log."""
         if usage:
-            tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-            self.services.limits.count_tokens(cast(Caller, self.caller), tokens)
+            caller = cast(Caller, self.caller)
+            prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+            self.services.limits.count_tokens(caller, prompt + completion)
+            self.services.metrics.tokens_used(self.model or "", caller.name, prompt, completion)
             self.log_details["prompt_tokens"] = usage.prompt_tokens
             self.log_details["completion_tokens"] = usage.completion_tokens
 

@@ -12,9 +12,11 @@ from tornado.iostream import BaseIOStream
 from proxy.catalog import Catalog
 from proxy.config import Config
 from proxy.credentials import CredentialsProvider
+from proxy.exposition import Exposition
 from proxy.guesses import Guesses
 from proxy.keys import KeyRing
 from proxy.limits import Limits
+from proxy.metrics import Metrics
 from proxy.models import Models
 from proxy.objects import Objects
 from proxy.sagemaker import SageMaker
@@ -27,7 +29,9 @@ class WorkerState:
 
     draining: bool = False
     closes_connections: bool = False  # each after its answer, whatever that promised
+    connections: int = 0
     open_requests: int = 0
+    open_streams: int = 0
     requests: int = 0  # since the start
     newest_began: float = 0.0  # the loop's time
     busy: set[BaseIOStream] = field(default_factory=set)  # connections with an open request
@@ -74,4 +78,7 @@ class Services:
     sagemaker: SageMaker
     objects: Objects
     seal: Seal | None  # None: no place for its key, so nothing is sealed
+    metrics: Metrics
+    exposition: Exposition
+    certificate_expires: float | None  # in seconds since the epoch
     state: WorkerState

@@ -15,6 +15,7 @@ from proxy import certificates
 from proxy.config import UpstreamConfig
 from proxy.credentials import CredentialsProvider
 from proxy.errors import CredentialsRefused, DeadlineExceeded, UpstreamFailed
+from proxy.metrics import Metrics
 from proxy.sagemaker import Invocation, SageMaker
 from proxy.signing import Credentials, Signer
 
@@ -33,11 +34,14 @@ CREDENTIALS = Credentials("AKID", "secret")
 
 @asynccontextmanager
 async def connected(
-    url: str, credentials: Credentials | None = CREDENTIALS, ca: Path | None = None
+    url: str,
+    credentials: Credentials | None = CREDENTIALS,
+    ca: Path | None = None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[SageMaker]:
     signer = Signer("us-east-1", "sagemaker")
     context = ssl.create_default_context(cafile=ca)
-    sagemaker = SageMaker(url, context, signer, provider(credentials), QUICK)
+    sagemaker = SageMaker(url, context, signer, provider(credentials), QUICK, metrics or Metrics())
     try:
         yield sagemaker
     finally:

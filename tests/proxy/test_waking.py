@@ -15,6 +15,7 @@ from proxy.errors import (
     Throttled,
     UpstreamFailed,
 )
+from proxy.metrics import Metrics
 from proxy.patience import Wait
 from proxy.waking import Waking
 
@@ -60,19 +61,19 @@ async def sleeping(state: Waking, model: Model) -> asyncio.Task[str]:
 
 async def test_one_that_is_awake_is_called_once_and_nobody_waits() -> None:
     model, wait = Model(wakes_at=1), Wait()
-    assert await call(Waking(1), model, wait) == "answer"
+    assert await call(Waking(1, Metrics()), model, wait) == "answer"
     assert (model.calls, wait.seconds) == (1, 0)
 
 
 async def test_a_call_is_repeated_until_the_model_is_awake() -> None:
     model, wait = Model(wakes_at=4), Wait()
-    assert await call(Waking(1), model, wait) == "answer"
+    assert await call(Waking(1, Metrics()), model, wait) == "answer"
     assert model.calls == 4
     assert wait.seconds > 0
 
 
 async def test_those_who_come_later_wait_for_the_one_that_pokes() -> None:
-    state, model = Waking(5), Model(wakes_at=8)
+    state, model = Waking(5, Metrics()), Model(wakes_at=8)
     first = asyncio.create_task(call(state, model))
     while model.calls < 2:
         await asyncio.sleep(0)
@@ -82,7 +83,7 @@ async def test_those_who_come_later_wait_for_the_one_that_pokes() -> None:
 
 
 async def test_when_the_one_that_pokes_leaves_another_one_does() -> None:
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     tasks = [asyncio.create_task(call(state, model)) for _ in range(3)]
     while model.calls < 5:
         await asyncio.sleep(0)
@@ -95,7 +96,7 @@ async def test_when_the_one_that_pokes_leaves_another_one_does() -> None:
 
 
 async def test_after_its_time_a_call_fails_and_others_go_on() -> None:
-    state, model = Waking(0.1), Model(wakes_at=NEVER)
+    state, model = Waking(0.1, Metrics()), Model(wakes_at=NEVER)
     first = asyncio.create_task(call(state, model))
     await asyncio.sleep(0.05)
     second = asyncio.create_task(call(state, model))
@@ -106,7 +107,7 @@ async def test_after_its_time_a_call_fails_and_others_go_on() -> None:
 
 
 async def test_a_later_call_tries_anew() -> None:
-    state = Waking(0.02)
+    state = Waking(0.02, Metrics())
     with pytest.raises(ModelNotReady):
         await call(state, Model(wakes_at=NEVER))
     model = Model(wakes_at=1)
@@ -116,12 +117,12 @@ async def test_a_later_call_tries_anew() -> None:
 @pytest.mark.parametrize("error", [InvalidRequest("no"), UpstreamFailed("no"), Throttled("no")])
 async def test_another_error_reaches_its_caller(error: ProxyError) -> None:
     with pytest.raises(type(error)):
-        await call(Waking(5), Model(wakes_at=3, then=error))
+        await call(Waking(5, Metrics()), Model(wakes_at=3, then=error))
 
 
 async def test_an_error_of_the_models_own_shows_that_it_is_awake() -> None:
     broken = UpstreamFailed("broken", refusal=Refusal(424, "ModelError", b""))
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     tasks = [await sleeping(state, model)]
     tasks += [asyncio.create_task(call(state, model)) for _ in range(50)]
     await asyncio.sleep(0)
@@ -130,7 +131,7 @@ async def test_an_error_of_the_models_own_shows_that_it_is_awake() -> None:
 
 
 async def test_a_connection_that_fails_shows_nothing() -> None:
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     tasks = [await sleeping(state, model)]
     tasks += [asyncio.create_task(call(state, model)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -142,7 +143,7 @@ async def test_a_connection_that_fails_shows_nothing() -> None:
 
 
 async def test_one_refusal_is_no_reason_to_hold_up_others() -> None:
-    state, model = Waking(5), Model(wakes_at=2)
+    state, model = Waking(5, Metrics()), Model(wakes_at=2)
     first = asyncio.create_task(call(state, model))
     while model.calls < 1:
         await asyncio.sleep(0)
@@ -153,7 +154,7 @@ async def test_one_refusal_is_no_reason_to_hold_up_others() -> None:
 
 
 async def test_nobody_waits_for_the_end_of_a_poke_that_is_not_refused() -> None:
-    state, model, hangs = Waking(5), Model(wakes_at=NEVER), asyncio.Event()
+    state, model, hangs = Waking(5, Metrics()), Model(wakes_at=NEVER), asyncio.Event()
 
     async def slow() -> str:
         model.calls += 1
@@ -173,7 +174,7 @@ async def test_nobody_waits_for_the_end_of_a_poke_that_is_not_refused() -> None:
 
 
 async def test_clients_without_patience_find_out_that_a_model_is_awake() -> None:
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     await sleeping(state, model)
 
     async def impatient() -> str:
@@ -191,12 +192,12 @@ async def test_clients_without_patience_find_out_that_a_model_is_awake() -> None
 
 async def test_it_may_take_thousands_of_pokes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "_FIRST_PAUSE_SECONDS", 0.0)
-    assert await call(Waking(60), Model(wakes_at=1500)) == "answer"
+    assert await call(Waking(60, Metrics()), Model(wakes_at=1500)) == "answer"
 
 
 class TestCallsThatDoNotWait:
     async def test_one_of_them_pokes_now_and_then(self) -> None:
-        state, model = Waking(5), Model(wakes_at=NEVER)
+        state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
         for _ in range(2):
             with pytest.raises(ModelNotReady):
                 await state.call("llama", model, None)
@@ -211,7 +212,7 @@ class TestCallsThatDoNotWait:
         assert model.calls < 100
 
     async def test_they_see_that_it_is_awake(self) -> None:
-        state, model = Waking(5), Model(wakes_at=3)
+        state, model = Waking(5, Metrics()), Model(wakes_at=3)
         answers = 0
         async with asyncio.timeout(5):
             while answers < 10:
@@ -226,7 +227,7 @@ async def test_what_nobody_has_called_for_long_is_tried_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(waking, "_STALE_SECONDS", -1000)
-    state, model = Waking(5), Model(wakes_at=3)
+    state, model = Waking(5, Metrics()), Model(wakes_at=3)
     for _ in range(2):
         with pytest.raises(ModelNotReady):
             await state.call("llama", model, None)
@@ -235,7 +236,7 @@ async def test_what_nobody_has_called_for_long_is_tried_at_once(
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "_MOST_SLEEPERS", 3)
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     waiting = await sleeping(state, model)
     for name in "abcdef":
         with pytest.raises(ModelNotReady):
@@ -249,7 +250,7 @@ async def test_it_is_logged_once_that_a_model_is_asleep_and_once_that_it_is_awak
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")
-    state, model = Waking(5), Model(wakes_at=60)
+    state, model = Waking(5, Metrics()), Model(wakes_at=60)
     await asyncio.gather(*(call(state, model) for _ in range(50)))
     assert [record.message for record in caplog.records] == [
         "waiting for a model to wake",
@@ -261,7 +262,7 @@ async def test_a_model_that_is_gone_is_not_awake(caplog: pytest.LogCaptureFixtur
     caplog.set_level("INFO")
     gone = ModelNotFound("llama", refusal=Refusal(400, "ValidationError", b""))
     with pytest.raises(ModelNotFound):
-        await call(Waking(5), Model(wakes_at=3, then=gone))
+        await call(Waking(5, Metrics()), Model(wakes_at=3, then=gone))
     assert [record.message for record in caplog.records] == ["waiting for a model to wake"]
 
 
@@ -281,12 +282,12 @@ async def test_beats_go_on_while_a_poke_is_out(monkeypatch: pytest.MonkeyPatch) 
         await beaten.wait()
         return "answer"
 
-    assert await Waking(5).call("llama", slow, Wait(beat)) == "answer"
+    assert await Waking(5, Metrics()).call("llama", slow, Wait(beat)) == "answer"
 
 
 async def test_too_many_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waking, "_MOST_WAITING", 3)
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     waiting = [asyncio.create_task(call(state, model)) for _ in range(3)]
     while model.calls < 4:
         await asyncio.sleep(0)
@@ -301,7 +302,7 @@ async def test_too_many_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_models_do_not_wait_for_each_other() -> None:
-    state = Waking(5)
+    state = Waking(5, Metrics())
     asleep = asyncio.create_task(call(state, Model(wakes_at=NEVER)))
     assert await state.call("other", Model(wakes_at=1), Wait()) == "answer"
     asleep.cancel()
@@ -309,7 +310,7 @@ async def test_models_do_not_wait_for_each_other() -> None:
 
 async def test_both_who_pokes_and_who_waits_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "_BEAT_SECONDS", 0.01)
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     beats = [0, 0]
 
     def beat(number: int) -> Wait:
@@ -334,7 +335,7 @@ async def test_a_beat_that_fails_ends_its_call_alone(monkeypatch: pytest.MonkeyP
     async def client_is_gone() -> None:
         raise ConnectionError
 
-    state, model = Waking(5), Model(wakes_at=NEVER)
+    state, model = Waking(5, Metrics()), Model(wakes_at=NEVER)
     other = asyncio.create_task(call(state, model))
     with pytest.raises(ConnectionError):
         await call(state, model, Wait(client_is_gone))

@@ -17,6 +17,7 @@ from proxy.errors import InvalidRequest, UpstreamFailed
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
+from proxy.metrics import Metrics
 
 
 class Public(BaseHandler):
@@ -64,6 +65,9 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         sagemaker=nothing,
         objects=nothing,
         seal=None,
+        metrics=Metrics(),
+        exposition=nothing,
+        certificate_expires=None,
         state=state,
     )
     application = Application([(r"/", handler, {"services": services, "route": "/"})])

@@ -1,0 +1,83 @@
+"""Puts together what a worker's handlers work with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy import metric_files
+from proxy.catalog import Catalog
+from proxy.config import LOCAL, Config, LimitsConfig
+from proxy.counts import Counts, HostCounts
+from proxy.credentials import Aws, CredentialsProvider
+from proxy.exposition import Exposition
+from proxy.guesses import Guesses
+from proxy.handlers.services import Services, WorkerState
+from proxy.keys import KeyRing
+from proxy.labels import Seen
+from proxy.limits import Limits
+from proxy.metrics import Metrics
+from proxy.models import Models
+from proxy.objects import Objects
+from proxy.sagemaker import SageMaker
+from proxy.sealing import Seal
+from proxy.signing import Signer
+from proxy.windows import Windows
+
+
+def make_services(
+    config: Config,
+    keys: KeyRing,
+    aws: Aws,
+    windows: Windows,
+    shared: Path,
+    seen: Seen,
+    certificate_expires: float | None,
+    seal: Seal | None,
+) -> Services:
+    """Make them, not started yet, inside a running loop.
+
+    ``windows`` and the metrics, of which there were those ``seen``, are in the folder ``shared``.
+    """
+    credentials = CredentialsProvider(aws)
+    catalog = Catalog(aws.control_plane, config.catalog)
+    models = Models(catalog, config.models, config.catalog.include, config.catalog.exclude)
+    metrics = Metrics(models.knows, seen)
+    return Services(
+        config=config,
+        keys=keys,
+        guesses=Guesses(),
+        limits=Limits(
+            config.limits,
+            windows,
+            _counts(config.limits, windows),
+            keys.callers().values(),
+            metrics,
+        ),
+        credentials=credentials,
+        catalog=catalog,
+        models=models,
+        sagemaker=SageMaker(
+            aws.runtime_url,
+            aws.ssl_context,
+            Signer(aws.region, aws.signing_name),
+            credentials,
+            config.upstream,
+            metrics,
+            catalog.is_starting,
+        ),
+        objects=Objects(aws.storage, credentials),
+        seal=seal,
+        metrics=metrics,
+        exposition=Exposition(metric_files.folder(shared)),
+        certificate_expires=certificate_expires,
+        state=WorkerState(),
+    )
+
+
+def _counts(config: LimitsConfig, windows: Windows) -> Counts:
+    """Where the limits of the keys are counted."""
+    if config.backend == LOCAL:
+        return HostCounts(windows)
+    from proxy.valkey_counts import ValkeyCounts  # its library, which nothing else needs
+
+    return ValkeyCounts(config.backend, windows, opens=config.without_backend == "open")
