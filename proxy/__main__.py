@@ -1,4 +1,4 @@
-"""The command line: serve, new-key, hash-key, new-certificate, check-config, reload."""
+"""The command line; what each command does is elsewhere."""
 
 from __future__ import annotations
 
@@ -10,19 +10,38 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
-from proxy import __version__, certificates, control, log, sockets, startup
+from proxy import (
+    __version__,
+    certificates,
+    control,
+    journal,
+    log,
+    moments,
+    sockets,
+    startup,
+    usage_report,
+)
 from proxy.config import Config, effective
 from proxy.control import ControlError
+from proxy.journal import JournalError
 from proxy.keys import DEFAULT_NAME, Caller, InvalidKeyFormat, check_key, hash_key, new_key
+from proxy.progress import Progress
 from proxy.startup import StartFailed
 from proxy.supervisor import Supervisor
 from proxy.systemd import Notifier, logs_to_journal, take_sockets
 from proxy.workers import Workers
 
 logger = logging.getLogger("proxy")
+
+_USAGE = (
+    "Requests to models, and the tokens that their answers told of, by key and model. The log is "
+    "the journal of the unit sagemaker-proxy."
+)
 
 _MODELS = "Aliases of the settings, endpoints, and inference components, as SageMaker has them now."
 
@@ -98,6 +117,20 @@ def _make_parser() -> argparse.ArgumentParser:
     listing.add_argument("--config", metavar="FILE", help="settings (TOML)")
     listing.add_argument("--key-name", metavar="NAME", help="what the key of this name may call")
     listing.set_defaults(run=_models)
+
+    usage = commands.add_parser(
+        "usage", help="print what each key has used, out of the journal", description=_USAGE
+    )
+    moment = "a date or time (UTC), or 90m, 24h, 7d: so long ago"
+    usage.add_argument("--since", metavar="TIME", type=_moment, help=moment)
+    usage.add_argument("--until", metavar="TIME", type=_moment, help="the same; default: now")
+    usage.add_argument(
+        "--input",
+        metavar="FILE",
+        help="a log to read in place of the journal; -: standard input",
+    )
+    usage.add_argument("--json", action="store_true", help="print JSON")
+    usage.set_defaults(run=_usage)
 
     reload = commands.add_parser(
         "reload", help="check the settings; then have the service load them, and wait until it has"
@@ -192,6 +225,31 @@ def _models(options: argparse.Namespace) -> int:
     except (credentials.AwsConfigurationError, model_table.ModelsUnknown) as exc:
         raise StartFailed(str(exc)) from exc
     print(model_table.format_table(models))
+    return 0
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return moments.parse(text, datetime.now(UTC))
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from exc
+
+
+def _usage(options: argparse.Namespace) -> int:
+    since, until = options.since, options.until
+    try:
+        with ExitStack() as stack:
+            lines: Iterable[bytes] = journal.read(since, until)
+            if options.input == "-":
+                lines = sys.stdin.buffer
+            elif options.input:
+                lines = stack.enter_context(Path(options.input).open("rb"))
+            usage = usage_report.add_up(lines, since, until, Progress(sys.stderr))
+    except JournalError as exc:
+        raise StartFailed(str(exc)) from exc
+    except OSError as exc:
+        raise StartFailed(f"{options.input}: cannot be read: {exc.strerror}") from exc
+    print(usage_report.as_json(usage) if options.json else usage_report.as_table(usage))
     return 0
 
 

@@ -37,37 +37,32 @@ class Labels:
     """Turns names into labels."""
 
     def __init__(self, knows: Callable[[str], bool], seen: Seen) -> None:
-        """``knows`` tells whether there is a model of a name."""
+        """``knows`` tells of a model's name whether it is known."""
         self._knows = knows
         self._seen = seen
 
-    def called(self, route: str, model: str | None) -> str:
-        """The label of a model that was called by a route."""
-        return self._model(model, self._seen.calls, (route, model or NONE))
+    def called(self, route: str, model: str | None, *, answered: bool) -> str:
+        """The label of a model that was called by a route; if it has ``answered``, there is one."""
+        if not model:
+            return NONE
+        calls = self._seen.calls
+        if not (answered or (route, model) in calls or self._knows(model)):
+            return UNKNOWN
+        return self._bounded(model, calls, (route, model), MOST_MODELS)
 
     def model(self, model: str) -> str:
-        """The label of a model."""
-        return self._model(model, self._seen.models, model)
+        """The label of a model that has answered."""
+        return self._bounded(model, self._seen.models, model, MOST_MODELS)
 
     def key(self, name: str) -> str:
         """The label of a key."""
-        seen = self._seen.keys
-        if name not in seen and len(seen) >= MOST_KEYS:
-            return OTHER
-        seen.add(name)
-        return name
+        return self._bounded(name, self._seen.keys, name, MOST_KEYS)
 
-    def _model(self, model: str | None, seen: set[T], item: T) -> str:
-        if not model:
-            return NONE
-        if item in seen:
-            return model
-        if not self._knows(model):
-            return UNKNOWN
-        if len(seen) >= MOST_MODELS:
+    def _bounded(self, name: str, seen: set[T], item: T, most: int) -> str:
+        if item not in seen and len(seen) >= most:
             return OTHER
         seen.add(item)
-        return model
+        return name
 
 
 def read_seen(folder: Path) -> Seen:

@@ -47,7 +47,7 @@ class Metrics:
     def __init__(
         self, knows: Callable[[str], bool] = lambda model: True, seen: Seen | None = None
     ) -> None:
-        """``knows`` tells whether there is a model of a name; ``seen`` is what there were."""
+        """``knows`` tells of a model's name whether it is known; ``seen`` is what there were."""
         self._labels = Labels(knows, seen or Seen())
         self.registry = CollectorRegistry()
         counter = partial(Counter, namespace=PREFIX, registry=self.registry)
@@ -95,9 +95,12 @@ class Metrics:
         self._open = gauge("requests_open", "Requests that have not ended")
         self._streams = gauge("streams_open", "Streamed answers that have not ended")
         self._queued = gauge("queued", "Requests that wait for their turn")
+        self._waking = gauge("waking", "Calls that wait for a model to wake")
         self._lag = histogram(
             "event_loop_lag_seconds", "How late the event loop is", buckets=_LAG_SECONDS
         )
+
+        self._waking_now = 0
 
         # A look-up each, where labels() would take several microseconds.
         self._series: dict[tuple[str, str | None], _Series] = {}
@@ -117,7 +120,9 @@ class Metrics:
         first_byte_seconds: float | None,
     ) -> None:
         """A request has been answered, or its client has left."""
-        series = self._series.get((route, model)) or self._find_series(route, model)
+        series = self._series.get((route, model)) or self._find_series(
+            route, model, answered=status < 400
+        )
         status //= 100
         by_status = series.statuses.get(status)
         if by_status is None:
@@ -165,10 +170,12 @@ class Metrics:
     def wait_began(self) -> None:
         """A call waits for a model to wake."""
         self._waits.inc()
+        self._waking_now += 1
 
     def wait_ended(self, seconds: float) -> None:
         """It waits no more, be the model awake or not."""
         self._wait_seconds.observe(seconds)
+        self._waking_now -= 1
 
     # --- this moment -------------------------------------------------------------------------
 
@@ -178,6 +185,7 @@ class Metrics:
         self._open.set(requests)
         self._streams.set(streams)
         self._queued.set(queued)
+        self._waking.set(self._waking_now)
 
     def lagged(self, seconds: float) -> None:
         """The event loop came so late to what was due."""
@@ -185,8 +193,8 @@ class Metrics:
 
     # --- labels ------------------------------------------------------------------------------
 
-    def _find_series(self, route: str, model: str | None) -> _Series:
-        label = self._labels.called(route, model)
+    def _find_series(self, route: str, model: str | None, *, answered: bool) -> _Series:
+        label = self._labels.called(route, model, answered=answered)
         known = model if label in (model, NONE) else label  # any number of names lead to another
         series = self._series.get((route, known))
         if series is None:

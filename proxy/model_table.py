@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy.catalog import Catalog
+from proxy.columns import format_rows
 from proxy.config import Config
 from proxy.credentials import Aws
 from proxy.errors import ProxyError
@@ -32,13 +33,8 @@ async def list_models(config: Config, caller: Caller) -> list[Model]:
 
 
 def format_table(models: Iterable[Model]) -> str:
-    """The models, a line each, below headings; columns as wide as their widest cell."""
-    rows = [_HEADINGS, *map(_row, models)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    """The models, a line each, below headings."""
+    return format_rows(_HEADINGS, [_row(model) for model in models])
 
 
 def _row(model: Model) -> tuple[str, ...]:

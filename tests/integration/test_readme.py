@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
 from proxy.application import ROUTES
 from proxy.config import Config
+from proxy.exposition import Facts
+from proxy.metrics import Metrics
 from tests.integration.running import ROOT, RunningProxy
 
 README = (ROOT / "README.md").read_text()
@@ -83,6 +86,23 @@ def test_the_smoke_scripts_work(proxy: RunningProxy, folder: Path, line: str) ->
 def test_every_route_is_in_the_table() -> None:
     told = set(re.findall(r"`(?:GET|POST) (\S+)`", section("The HTTP interface")))
     assert told == {route for route, _, _ in ROUTES}
+
+
+def test_every_metric_is_in_the_table_with_its_type_and_labels() -> None:
+    told: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for line in section("Metrics").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4 and (name := re.fullmatch(r"`(sagemaker_proxy_\w+)`", cells[0])):
+            told[name[1]] = cells[1], tuple(re.findall(r"`(\w+)`", cells[2]))
+    there: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for each in Metrics().registry._collector_to_names:
+        assert isinstance(each, MetricWrapperBase)
+        (metric,) = each.describe()
+        suffix = "_total" if metric.type == "counter" else ""
+        there[metric.name + suffix] = metric.type, tuple(each._labelnames)
+    for metric in Facts(1, 1, 1).collect():
+        there[metric.name] = metric.type, tuple(metric.samples[0].labels)
+    assert told == there
 
 
 def test_every_setting_is_in_the_table_with_its_default() -> None:

@@ -179,6 +179,21 @@ class TestService:
         assert (answer.status_code, answer.content) == (200, b"hello")
         assert all(key.startswith("ASIA") for key in service.sagemaker.access_keys())
 
+    def test_what_each_key_has_used_is_added_up_from_the_journal(self, service: Service) -> None:
+        with service.session() as session:
+            session.post(f"{service.url}/endpoints/demo-echo/invocations", data=b"hello")
+        line = f"{CURRENT}/bin/sagemaker-proxy usage --since 1h --json"
+        service.wait_until(lambda: "demo-echo" in service.host.run(line).stdout, 20)
+        (use,) = [
+            each
+            for each in json.loads(service.host.run(line).stdout)["usage"]
+            if each["model"] == "demo-echo"
+        ]
+        assert use["key"] == "default"
+        assert use["requests"] >= 1
+        refused = service.host.run(f"runuser -u nobody -- {line}", check=False)
+        assert "run it with sudo" in refused.stderr
+
     def test_verify_calls_it_from_the_controller_and_prints_what_it_finds(
         self, service: Service
     ) -> None:

@@ -180,6 +180,21 @@ async def test_without_leave_to_list_components_the_endpoints_are_there_all_the_
         assert await names(catalog) == ["a", "a/large"]
 
 
+async def test_its_age_is_that_of_the_last_list_that_came() -> None:
+    control_plane = ControlPlane("a")
+    control_plane.failure = OSError("away")
+    async with running(control_plane, refresh=0.01) as catalog:
+        await until(lambda: catalog.problem is not None)
+        assert catalog.age_seconds is None
+        control_plane.failure = None
+        await until(lambda: catalog.age_seconds is not None)
+        control_plane.failure = OSError("away again")
+        await until(lambda: catalog.problem is not None)
+        age = catalog.age_seconds
+        assert age is not None
+        await until(lambda: (catalog.age_seconds or 0) > age)
+
+
 async def test_an_unknown_name_asks_once_for_all_who_wait() -> None:
     control_plane = ControlPlane("a")
     async with running(control_plane) as catalog:

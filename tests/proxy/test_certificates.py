@@ -61,6 +61,7 @@ def test_the_key_is_p_256_and_for_its_owner_alone(tmp_path: Path) -> None:
 def test_it_is_for_the_names_and_days_asked_for(tmp_path: Path) -> None:
     pair = certificates.create(tmp_path, ["a.example.com", "10.1.2.3", "::1"], days=30)
     assert names_of(pair) == {"a.example.com", "10.1.2.3", "::1"}
+    assert pair.expires() == parsed(pair).not_valid_after_utc.timestamp()
     left = parsed(pair).not_valid_after_utc - datetime.now(UTC)
     assert timedelta(days=29) < left <= timedelta(days=30)
 

@@ -120,6 +120,7 @@ async def test_they_come_from_the_environment(environ: pytest.MonkeyPatch) -> No
     async with running(Aws("us-east-1")) as provider:
         assert provider.problem is None
         assert provider.current == Credentials("AKID", "secret", "token")
+        assert provider.expires is None
 
 
 async def test_they_come_from_a_profile_and_follow_its_file_after_a_refusal(
@@ -261,6 +262,12 @@ class TestExpiry:
             assert provider.current == Credentials("AK", "first", "token")
             source.issue("second", timedelta(hours=1))
             await until(lambda: provider.current == Credentials("AK", "second", "token"))
+
+    async def test_their_end_is_told(self, source: Source) -> None:
+        source.issue("first", timedelta(hours=1))
+        async with running(Aws("us-east-1")) as provider:
+            assert provider.expires is not None
+            assert 3500 < provider.expires - time.time() <= 3600
 
     async def test_while_the_source_is_away_valid_ones_stay_in_use(self, source: Source) -> None:
         source.issue("first", timedelta(minutes=5))  # so near the end, botocore insists

@@ -59,6 +59,12 @@ def test_every_caller_is_found_by_its_own_key() -> None:
     assert ring.find(new_key()) is None
 
 
+def test_a_caller_of_every_model_is_one_without_bounds() -> None:
+    assert Caller("alice").may_call_all
+    assert Caller("alice", ("llama", "*")).may_call_all
+    assert not Caller("alice", ("llama", "embed-*")).may_call_all
+
+
 def test_the_ring_does_not_hold_the_key() -> None:
     ring = KeyRing.of_single_key(KEY)
     assert KEY not in repr(vars(ring))

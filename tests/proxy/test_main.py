@@ -223,3 +223,33 @@ class TestReload:
         (line,) = lines(capsys.readouterr().err)
         assert line.startswith("sagemaker-proxy: not reloaded: no answer")
         assert str(tmp_path / "control") in line
+
+
+class TestUsage:
+    LINE = json.dumps(
+        {
+            "time": "2026-11-30T12:00:00.000+00:00",
+            "logger": "proxy.access",
+            "status": 200,
+            "key": "alice",
+            "model": "llama",
+            "prompt_tokens": 3,
+        }
+    )
+
+    def test_a_log_from_elsewhere_is_read(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log = tmp_path / "log"
+        log.write_text(f"{self.LINE}\n")
+        assert main(["usage", "--input", str(log), "--json", "--since", "2026-11-01"]) == 0
+        assert json.loads(capsys.readouterr().out)["total"]["prompt_tokens"] == 3
+
+    def test_one_that_is_not_there_is_told(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["usage", "--input", "/nowhere"]) == 1
+        assert "/nowhere: cannot be read: No such file" in capsys.readouterr().err
+
+    def test_a_moment_that_is_none_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main(["usage", "--since", "soon"])
+        assert "is no moment: write 2026-11-30" in capsys.readouterr().err

@@ -102,6 +102,12 @@ async def test_where_an_endpoint_is_excluded_so_are_its_components() -> None:
     assert not known.offers("shared/b")
 
 
+async def test_what_is_known_is_aliases_and_what_is_offered() -> None:
+    known = models(*SHARED, endpoint("a"), aliases={"llama": LLAMA}, exclude=("a",))
+    names = ("llama", "shared", "shared/b", "a", "blue")
+    assert [known.knows(name) for name in names] == [True, True, True, False, False]
+
+
 async def test_a_deployment_is_its_own_target() -> None:
     known = models(*SHARED)
     assert await known.targets("shared") == [Target("shared")]

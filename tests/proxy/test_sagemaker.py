@@ -103,6 +103,30 @@ async def test_only_what_is_signed_is_sent() -> None:
     assert headers["Host"] == host
 
 
+async def test_every_attempt_is_counted_and_why_it_was_made_again() -> None:
+    refusals = iter([web.Response(status=429), web.Response(status=424)])
+
+    async def refuse(_: web.Request) -> web.Response:
+        return next(refusals)
+
+    metrics = Metrics()
+    async with serving(refuse) as (host, _), connected(f"http://{host}", metrics=metrics) as there:
+        with pytest.raises(UpstreamFailed):
+            await there.invoke(CALL)
+    async with connected("http://127.0.0.1:1", metrics=metrics) as nowhere:
+        with pytest.raises(UpstreamFailed):
+            await nowhere.invoke_stream(CALL)
+    value = metrics.registry.get_sample_value
+    for operation, status, count in (
+        ("invocations", "4xx", 2),
+        ("invocations-response-stream", "failed", 1 + QUICK.retries),
+    ):
+        labels = {"operation": operation, "status": status}
+        assert value("sagemaker_proxy_upstream_requests_total", labels) == count
+    for reason, count in (("throttled", 1), ("connection", QUICK.retries), ("credentials", 0)):
+        assert value("sagemaker_proxy_upstream_retries_total", {"reason": reason}) == count
+
+
 async def test_a_connection_is_kept_for_the_next_call() -> None:
     peers = set()
 
