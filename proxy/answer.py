@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import TypeVar
@@ -19,8 +20,11 @@ T = TypeVar("T")
 class Answer:
     """A successful answer whose body is still to be read. Use it as a context manager."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, began: float) -> None:
+        """``began`` is ``time.monotonic()`` as the call was sent."""
         self._response = response
+        self._began = began
+        self.first_byte_seconds: float | None = None  # from there on; None while there is none
         self.status: int = response.status
         self.headers: CIMultiDictProxy[str] = response.headers
         self._splitter = eventstream.FrameSplitter()
@@ -47,6 +51,8 @@ class Answer:
                 raise transport_error(exc) from exc
             if not data:
                 return
+            if self.first_byte_seconds is None:
+                self.first_byte_seconds = time.monotonic() - self._began
             yield data
 
     async def frames(self) -> AsyncIterator[bytes]:

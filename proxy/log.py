@@ -144,8 +144,13 @@ def log_fields(logger: logging.Logger, level: int, message: str, **fields: objec
         logger.log(level, message, extra={"fields": present})
 
 
-def log_access(*, began: float, first_byte: float | None, **fields: object) -> None:
-    """Log one request. ``began`` and ``first_byte`` are ``time.monotonic()`` as they happened."""
+def log_access(
+    *, began: float, first_byte: float | None, upstream_seconds: float | None, **fields: object
+) -> None:
+    """Log one request. ``began`` and ``first_byte`` are ``time.monotonic()`` as they happened.
+
+    ``upstream_seconds`` is how long the model took to begin its answer.
+    """
     log_fields(
         _access,
         logging.INFO,
@@ -153,6 +158,7 @@ def log_access(*, began: float, first_byte: float | None, **fields: object) -> N
         **fields,
         milliseconds=_milliseconds(time.monotonic() - began),
         first_byte_milliseconds=None if first_byte is None else _milliseconds(first_byte - began),
+        upstream_milliseconds=None if upstream_seconds is None else _milliseconds(upstream_seconds),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import random
 import ssl
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -134,6 +135,7 @@ class SageMaker:
         metrics = self._metrics
         while True:
             credentials = self._credentials_to_use()
+            began = time.monotonic()
             try:
                 response = await self._send(operation, invocation, credentials)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
@@ -148,7 +150,7 @@ class SageMaker:
             else:
                 metrics.attempted(operation, response.status)
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
-                    return Answer(response)
+                    return Answer(response, began)
                 error, retry = await _read_error(response, invocation.endpoint)
 
             if retry is Retry.SOON and retries < self._config.retries:

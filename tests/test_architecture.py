@@ -20,6 +20,7 @@ LAYERS = (
         "proxy.openapi",
         "proxy.sse",
         "proxy.tables",
+        "proxy.traceparent",
         "proxy.columns",
         "proxy.moments",
         "proxy.usage",

@@ -12,8 +12,10 @@ from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from proxy import log
+from proxy.answer import Answer
 from proxy.handlers.services import Services
 from proxy.keys import Caller
+from proxy.traceparent import trace_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
@@ -35,6 +37,7 @@ class RequestLifecycle(RequestHandler):
         self.task: asyncio.Task[Any] | None = None  # what to cancel when the client leaves
         self.client_gone = False
         self.close_when_sent = False
+        self.answer: Answer | None = None  # the model's, when it is to be passed on
         self._streams = False
         self._began = time.monotonic()
         self._first_byte: float | None = None
@@ -164,6 +167,8 @@ class RequestLifecycle(RequestHandler):
         log.log_access(
             began=began,
             first_byte=first_byte,
+            upstream_seconds=self.answer.first_byte_seconds if self.answer else None,
+            trace_id=trace_id(self.request.headers.get("Traceparent", "")),
             request_id=self.request_id,
             key=key,
             client=self.request.remote_ip,

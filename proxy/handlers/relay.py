@@ -196,6 +196,7 @@ class RelayHandler(BaseHandler):
 
     def copy_headers(self, answer: Answer, prefixes: tuple[str, ...]) -> None:
         """Copy those of the answer's headers whose lower-case name starts with a prefix."""
+        self.answer = answer  # it is the one that is passed on, and the log tells its time
         for name, value in answer.headers.items():
             if name.lower().startswith(prefixes):
                 # The HTTP client reads bytes as UTF-8, Tornado writes them as Latin-1.
