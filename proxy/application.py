@@ -9,8 +9,10 @@ from proxy.handlers.base import BaseHandler, NotFoundHandler
 from proxy.handlers.chat import ChatHandler
 from proxy.handlers.classic import ListEndpointsHandler, PredictHandler, RootHandler
 from proxy.handlers.completions import CompletionsHandler
+from proxy.handlers.console import ConsoleFileHandler, ConsoleHandler
 from proxy.handlers.docs import DocsFileHandler, DocsHandler
 from proxy.handlers.embeddings import EmbeddingsHandler
+from proxy.handlers.figures import FiguresHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
 from proxy.handlers.metrics import MetricsHandler
@@ -27,6 +29,9 @@ ROUTES: tuple[tuple[str, str, type[BaseHandler]], ...] = (
     ("/openapi.json", r"/openapi\.json", OpenAPIHandler),
     ("/docs", r"/docs", DocsHandler),
     ("/docs/{file}", r"/docs/([^/]+)", DocsFileHandler),
+    ("/console", r"/console", ConsoleHandler),
+    ("/console/figures", r"/console/figures", FiguresHandler),
+    ("/console/{file}", r"/console/([^/]+)", ConsoleFileHandler),
     ("/metrics", r"/metrics", MetricsHandler),
     ("/v1/models", r"/v1/models", ModelsHandler),
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),

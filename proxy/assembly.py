@@ -10,6 +10,7 @@ from proxy.config import LOCAL, Config, LimitsConfig
 from proxy.counts import Counts, HostCounts
 from proxy.credentials import Aws, CredentialsProvider
 from proxy.exposition import Exposition
+from proxy.figures import Figures
 from proxy.guesses import Guesses
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
@@ -30,13 +31,15 @@ def make_services(
     aws: Aws,
     windows: Windows,
     shared: Path,
+    column: int,
     seen: Seen,
     certificate_expires: float | None,
     seal: Seal | None,
 ) -> Services:
     """Make them, not started yet, inside a running loop.
 
-    ``windows`` and the metrics, of which there were those ``seen``, are in the folder ``shared``.
+    ``windows``, the figures and the metrics, of which there were those ``seen``, are in the folder
+    ``shared``, of which ``column`` is this worker's.
     """
     credentials = CredentialsProvider(aws)
     catalog = Catalog(aws.control_plane, config.catalog)
@@ -68,6 +71,7 @@ def make_services(
         objects=Objects(aws.storage, credentials),
         seal=seal,
         metrics=metrics,
+        figures=Figures(shared, column, models.knows),
         exposition=Exposition(metric_files.folder(shared)),
         certificate_expires=certificate_expires,
         state=WorkerState(),

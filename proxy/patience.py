@@ -15,9 +15,13 @@ _BEAT_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Wait:
-    """A request's waiting: what to do every ten seconds of it, and how long it was so far."""
+    """A request's waiting: whom to tell, what to do every ten seconds, and how long it was so far.
+
+    ``began`` is called for each of the request's calls that begins to wait.
+    """
 
     beat: Callable[[], Awaitable[None]] | None = None
+    began: Callable[[], None] | None = None
     seconds: float = 0.0
 
 
@@ -29,6 +33,8 @@ class Patience:
         self._deadline = self._began + seconds
         self._next_beat = self._began + _BEAT_SECONDS
         self._wait = wait
+        if wait.began is not None:
+            wait.began()
 
     async def wait(self, turn: asyncio.Future[None]) -> bool:
         """Wait for ``turn``; False when there is no more time."""

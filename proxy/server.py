@@ -83,6 +83,7 @@ class Worker:
         sampling = asyncio.create_task(
             sample(services.metrics, services.state, services.limits.gate)
         )
+        writing = asyncio.create_task(services.figures.keep_written())
         orphaned = asyncio.create_task(reporter.wait_for_end())
         await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
         # Without a supervisor, others may serve on these sockets already.
@@ -92,6 +93,7 @@ class Worker:
         await self._drain(server, services.state, replaced=replaced)
         beating.cancel()
         sampling.cancel()
+        writing.cancel()
         services.exposition.stop()
         await services.catalog.stop()
         await services.credentials.stop()
@@ -206,6 +208,7 @@ def main() -> int:
         aws,
         windows,
         shared,
+        options.column,
         seen,
         tls.expires,
         startup.prepare_seal(),

@@ -41,7 +41,7 @@ class BaseHandler(RequestLifecycle):
     """Subclasses set ``methods`` and write ``respond``; whatever they raise is answered here."""
 
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
-    public: ClassVar[bool] = False  # True where a request needs no key
+    public: bool = False  # True where a request needs no key
 
     def initialize(self, services: Services, route: str) -> None:
         """Take what the application passes to each of its routes."""

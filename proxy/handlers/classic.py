@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 
 from proxy import __version__
 from proxy.answer import Answer
@@ -10,6 +11,7 @@ from proxy.control_plane import Endpoint
 from proxy.dialects.openai import with_model
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.relay import ANSWER_HEADERS, RelayHandler
+from proxy.handlers.services import Services
 from proxy.models import Target
 from proxy.patience import Wait
 
@@ -25,9 +27,21 @@ _COUNT_NAME = re.compile(r"TOKENS(?![A-Z])", re.ASCII)
 class RootHandler(BaseHandler):
     """``GET /``."""
 
+    def initialize(self, services: Services, route: str) -> None:
+        """Take what the application passes to each of its routes."""
+        super().initialize(services, route)
+        headers = self.request.headers
+        has_key = "Authorization" in headers or "X-Api-Key" in headers
+        # A person who has typed in the address has no key to send with it.
+        self.public = "text/html" in headers.get("Accept", "") and not has_key
+
     async def respond(self, *path: str) -> None:
-        """Name and version."""
-        self.write_json({"sagemaker-proxy": __version__})
+        """Name and version; a browser is led to the console."""
+        if self.public:
+            self.set_status(HTTPStatus.SEE_OTHER)
+            self.set_header("Location", "console")
+        else:
+            self.write_json({"sagemaker-proxy": __version__})
 
 
 class ListEndpointsHandler(BaseHandler):
@@ -71,7 +85,7 @@ class PredictHandler(RelayHandler):
                 first = await answer.take()
             return answer, first
 
-        answer, first = await self.call_first(targets, call, Wait())
+        answer, first = await self.call_first(targets, call, self.new_wait())
         if not stream:
             await self.relay(answer, ANSWER_HEADERS)
             return

@@ -156,14 +156,14 @@ class RequestLifecycle(RequestHandler):
             self.services.state.open_streams -= 1
         key = self.caller.name if self.caller else None
         began, first_byte = self._began, self._first_byte
+        status = self.get_status()
+        first_byte_seconds = None if first_byte is None else first_byte - began
         self.services.metrics.request_ended(
-            self.route,
-            self.model,
-            key,
-            self.get_status(),
-            time.monotonic() - began,
-            None if first_byte is None else first_byte - began,
+            self.route, self.model, key, status, time.monotonic() - began, first_byte_seconds
         )
+        if key is not None and self.model:
+            first_token_seconds = first_byte_seconds if self._streams else None
+            self.services.figures.request_ended(key, self.model, status, first_token_seconds)
         log.log_access(
             began=began,
             first_byte=first_byte,
@@ -175,7 +175,7 @@ class RequestLifecycle(RequestHandler):
             method=(self.request.method or "")[:_LOGGED_METHOD_CHARACTERS],
             route=self.route,
             model=self.model,
-            status=self.get_status(),
+            status=status,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             **self.log_details,

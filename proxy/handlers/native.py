@@ -34,7 +34,7 @@ class NativeHandler(RelayHandler):
         for name, value in headers.items():
             if not value.isascii():
                 raise InvalidRequest(f"the header {name} must be ASCII")
-        return Invocation(endpoint, self.take_body(), headers)
+        return Invocation(endpoint, self.take_body(), headers, self.new_wait())
 
     def check_native_access(self, endpoint: str, deployment: str) -> None:
         """Raise ``ModelNotFound`` unless the key is for the endpoint or its component."""

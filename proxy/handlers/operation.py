@@ -52,7 +52,7 @@ class OperationHandler(RelayHandler):
         """Call the model; stream if the body says so."""
         targets, body, streams = await self.route_by_body()
         streams = streams and self.operation in (Operation.CHAT, Operation.COMPLETIONS)
-        wait = Wait(self.keep_alive if streams else None)
+        wait = self.new_wait(self.keep_alive if streams else None)
         call = partial(self._call, body, streams)
         reply = await self.call_first(targets, call, wait)
         self.copy_headers(reply.answer, ANSWER_HEADERS)

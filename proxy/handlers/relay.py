@@ -61,6 +61,8 @@ class RelayHandler(BaseHandler):
     # What to write when an answer fails after its first byte; None: cut the connection.
     late_ending: Callable[[ProxyError], bytes] | None = None
 
+    _waits = False  # or has waited for its model to wake
+
     async def serve(self, *path: str) -> None:
         """Answer within the limits of the key. Raises ``RateLimited`` and ``Overloaded``."""
         limits, caller = self.services.limits, cast(Caller, self.caller)  # no such route is public
@@ -74,6 +76,8 @@ class RelayHandler(BaseHandler):
             await self.respond(*path)
         finally:
             limits.gate.leave(caller.name)
+            if self._waits:
+                self.services.figures.wait_ended(caller.name, self.model or "")
 
     async def route_by_body(self) -> tuple[list[Target], bytes, bool]:
         """Where the body's ``model`` leads to, the body, and whether to stream the answer.
@@ -88,6 +92,15 @@ class RelayHandler(BaseHandler):
         if not targets:
             raise ModelNotFound(routing.model)
         return targets, body, routing.stream
+
+    def new_wait(self, beat: Callable[[], Awaitable[None]] | None = None) -> Wait:
+        """The request's waiting for its model to wake, which its key's figures are to show."""
+        return Wait(beat, self._note_waiting)
+
+    def _note_waiting(self) -> None:
+        if not self._waits:
+            self._waits = True
+            self.services.figures.wait_began(self.caller_name, self.model or "")
 
     async def call_first(
         self, targets: list[Target], call: Callable[[Target, Wait | None], Awaitable[T]], wait: Wait
@@ -205,10 +218,11 @@ class RelayHandler(BaseHandler):
     def note_usage(self, usage: Usage | None) -> None:
         """Count the tokens, if they are told, for the key's limit and for the access log."""
         if usage:
-            caller = cast(Caller, self.caller)
+            caller, model = cast(Caller, self.caller), self.model or ""
             prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
             self.services.limits.count_tokens(caller, prompt + completion)
-            self.services.metrics.tokens_used(self.model or "", caller.name, prompt, completion)
+            self.services.metrics.tokens_used(model, caller.name, prompt, completion)
+            self.services.figures.tokens_used(caller.name, model, prompt, completion)
             self.log_details["prompt_tokens"] = usage.prompt_tokens
             self.log_details["completion_tokens"] = usage.completion_tokens
 

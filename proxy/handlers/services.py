@@ -13,6 +13,7 @@ from proxy.catalog import Catalog
 from proxy.config import Config
 from proxy.credentials import CredentialsProvider
 from proxy.exposition import Exposition
+from proxy.figures import Figures
 from proxy.guesses import Guesses
 from proxy.keys import KeyRing
 from proxy.limits import Limits
@@ -79,6 +80,7 @@ class Services:
     objects: Objects
     seal: Seal | None  # None: no place for its key, so nothing is sealed
     metrics: Metrics
+    figures: Figures
     exposition: Exposition
     certificate_expires: float | None  # in seconds since the epoch
     state: WorkerState

@@ -29,6 +29,7 @@ def print_guide(
     facts = {
         "URL": f"{gateway.url}/v1",
         "API key": gateway.key,
+        "console": f"{gateway.url}/  (in a browser, with the key)",
         "certificate": f"{shown(gateway.certificate)}  (self-signed, made by the proxy)",
         "models": ", ".join([first, *(name for name in models if name != first)]),
         "log": shown(log),

@@ -48,6 +48,17 @@ def proxy(
         yield proxy
 
 
+def test_a_browser_at_the_root_is_led_to_the_console(proxy: RunningProxy) -> None:
+    with proxy.session() as session:
+        del session.headers["Authorization"]
+        seen = {"Accept": "text/html,application/xhtml+xml"}
+        answer = session.get(proxy.url, headers=seen, allow_redirects=False)
+        assert (answer.status_code, answer.headers["Location"]) == (303, "console")
+        assert session.get(proxy.url).status_code == 401
+        answer = session.get(proxy.url, headers={**seen, "X-API-Key": "wrong"})
+        assert answer.status_code == 401
+
+
 def test_the_root_names_the_proxy_and_its_version(
     session: requests.Session, proxy: RunningProxy
 ) -> None:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import pytest
+import requests
 from aiohttp import web
 
 from proxy import certificates
@@ -154,6 +155,13 @@ class TestWhatItPrints:
         assert Path(demo.fact("log")).read_text().count('"message": "serving"') == 1
         certificate = demo.fact("certificate").partition("  (")[0]
         assert ssl.PEM_cert_to_DER_cert(Path(certificate).read_text())
+
+    def test_the_consoles_address(self, demo: RunningDemo) -> None:
+        address = demo.fact("console").partition("  (")[0]
+        certificate = demo.fact("certificate").partition("  (")[0]
+        page = requests.get(address, headers={"Accept": "text/html"}, verify=certificate)
+        assert page.url == f"{address}console"
+        assert "Sign in with an API key" in page.text
 
     def test_no_colours_in_a_pipe(self, demo: RunningDemo) -> None:
         assert "\033" not in "".join(demo.lines)

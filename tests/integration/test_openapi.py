@@ -38,7 +38,12 @@ dimensions = true
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 # What stands for the variables of a path.
-PATHS = {"{name}": "demo-echo", "{id}": "demo-chat", "{file}": "docs.js"}
+PATHS = {
+    "/docs/{file}": "/docs/docs.js",
+    "/console/{file}": "/console/console.js",
+    "{name}": "demo-echo",
+    "{id}": "demo-chat",
+}
 
 DOCUMENT = description()
 OPERATIONS = [

@@ -66,6 +66,7 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         objects=nothing,
         seal=None,
         metrics=Metrics(),
+        figures=nothing,
         exposition=nothing,
         certificate_expires=None,
         state=state,

@@ -1,0 +1,81 @@
+// The same call with curl and Python. The key is never in it: $API_KEY stands for it.
+
+import { element } from "./elements.js";
+
+const BASE = new URL(".", document.baseURI).href.replace(/\/$/, "");
+
+export function chatExamples(body) {
+  const messages = body.messages.map((message) => `        ${python(message)},`).join("\n");
+  const options = Object.entries(body)
+    .filter(([name]) => !["model", "messages", "stream", "stream_options"].includes(name))
+    .map(([name, value]) => `    ${name}=${python(value)},\n`)
+    .join("");
+  const sent = { ...body };
+  delete sent.stream_options;
+  return {
+    curl:
+      `curl -N ${quote(`${BASE}/v1/chat/completions`)} \\\n` +
+      `  -H "Authorization: Bearer $API_KEY" \\\n` +
+      `  -H 'Content-Type: application/json' \\\n` +
+      `  -d ${quote(JSON.stringify(sent))}`,
+    Python:
+      `import os\n\nfrom openai import OpenAI\n\n` +
+      `client = OpenAI(base_url=${python(`${BASE}/v1`)}, api_key=os.environ["API_KEY"])\n` +
+      `stream = client.chat.completions.create(\n` +
+      `    model=${python(body.model)},\n    messages=[\n${messages}\n    ],\n${options}` +
+      `    stream=True,\n)\n` +
+      `for chunk in stream:\n    for choice in chunk.choices:\n` +
+      `        print(choice.delta.content or "", end="", flush=True)`,
+  };
+}
+
+// `body` is text, or a file's name.
+export function rawExamples(path, headers, body, file) {
+  const all = Object.entries(headers);
+  const lines = all.map(([name, value]) => `  -H ${quote(`${name}: ${value}`)} \\\n`).join("");
+  const given = all.map(([name, value]) => `${python(name)}: ${python(value)}, `).join("");
+  return {
+    curl:
+      `curl ${quote(`${BASE}/${path}`)} \\\n  -H "Authorization: Bearer $API_KEY" \\\n${lines}` +
+      `  --data-binary ${file ? quote(`@${file}`) : quote(body)}`,
+    Python:
+      `import os\nimport sys\n\nimport requests\n\n` +
+      `answer = requests.post(\n    ${python(`${BASE}/${path}`)},\n` +
+      `    headers={${given}"Authorization": f"Bearer {os.environ['API_KEY']}"},\n` +
+      `    data=${file ? `open(${python(file)}, "rb")` : `${python(body)}.encode()`},\n)\n` +
+      `answer.raise_for_status()\nsys.stdout.buffer.write(answer.content)`,
+  };
+}
+
+export function showExamples(place, examples) {
+  place.replaceChildren(
+    ...Object.entries(examples).map(([name, text]) => {
+      const copy = element("button", { type: "button", class: "quiet" }, "Copy");
+      copy.addEventListener("click", async () => {
+        try {
+          await navigator.clipboard.writeText(text);
+          copy.textContent = "Copied";
+        } catch {
+          copy.textContent = "Select it, and copy";
+        }
+        setTimeout(() => (copy.textContent = "Copy"), 2000);
+      });
+      const code = element("pre", { tabindex: "0", "aria-label": `${name} example` }, text);
+      return element("div", {}, element("div", { class: "title" }, element("h3", {}, name), copy), code);
+    }),
+    element("p", { class: "faint" }, "API_KEY is your key, in the environment. If the certificate is the proxy's own, curl takes it with --cacert certificate.pem, and Python with SSL_CERT_FILE or REQUESTS_CA_BUNDLE."),
+  );
+}
+
+// For a POSIX shell.
+function quote(text) {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+// JSON's strings, numbers and lists are Python's, too.
+function python(value) {
+  return JSON.stringify(value, null, 1)
+    .replace(/\n\s*/g, " ")
+    .replace(/^\{ /, "{")
+    .replace(/ \}$/, "}");
+}
