@@ -7,10 +7,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import TypeVar
 
-import aiohttp
-from multidict import CIMultiDictProxy
-
 from proxy import eventstream
+from proxy.connection import Response
+from proxy.connection_pool import ConnectFailed
 from proxy.errors import DeadlineExceeded, ProxyError, UpstreamFailed
 from proxy.refusals import stream_error
 
@@ -20,13 +19,13 @@ T = TypeVar("T")
 class Answer:
     """A successful answer whose body is still to be read. Use it as a context manager."""
 
-    def __init__(self, response: aiohttp.ClientResponse, began: float) -> None:
+    def __init__(self, response: Response, began: float) -> None:
         """``began`` is ``time.monotonic()`` as the call was sent."""
         self._response = response
         self._began = began
         self.first_byte_seconds: float | None = None  # from there on; None while there is none
-        self.status: int = response.status
-        self.headers: CIMultiDictProxy[str] = response.headers
+        self.status = response.status
+        self.headers = response.headers  # by their names in lower case
         self._splitter = eventstream.FrameSplitter()
         self._payloads: AsyncGenerator[bytes] | None = None
 
@@ -43,11 +42,10 @@ class Answer:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives; what has arrived together comes together."""
-        content = self._response.content
         while True:
             try:
-                data = await content.readany()
-            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                data = await self._response.read()
+            except OSError as exc:
                 raise transport_error(exc) from exc
             if not data:
                 return
@@ -114,7 +112,7 @@ def transport_error(exc: Exception) -> ProxyError:
     log_message = f"{type(exc).__name__}: {exc}"
     if isinstance(exc, TimeoutError):
         return DeadlineExceeded("SageMaker did not answer in time", log_message=log_message)
-    if isinstance(exc, aiohttp.ClientConnectorError):
+    if isinstance(exc, ConnectFailed):
         return UpstreamFailed("SageMaker cannot be reached", log_message=log_message)
     return UpstreamFailed("the connection to SageMaker broke", log_message=log_message)
 

@@ -133,7 +133,7 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     root.setLevel(level)
     # At DEBUG these log headers, credentials among them; at INFO botocore tells of every client
     # where it found its credentials, and tornado quotes a malformed header with its value.
-    for name in ("botocore", "boto3", "urllib3", "aiohttp", "tornado.general"):
+    for name in ("botocore", "boto3", "urllib3", "tornado.general"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 

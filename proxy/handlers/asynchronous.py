@@ -87,8 +87,8 @@ class AsyncInvocationsHandler(NativeHandler):
         seal = self.services.seal
         if seal is None or any(name in self.request.headers for name in _NAMES_OUTPUT):
             return None
-        output = answer.headers.get("X-Amzn-SageMaker-OutputLocation", "")
-        failure = answer.headers.get("X-Amzn-SageMaker-FailureLocation", "")
+        output = answer.headers.get("x-amzn-sagemaker-outputlocation", "")
+        failure = answer.headers.get("x-amzn-sagemaker-failurelocation", "")
         try:
             result = _Result(
                 self.model or endpoint,

@@ -91,7 +91,7 @@ class PredictHandler(RelayHandler):
             return
         async with answer:
             self.copy_headers(answer, ANSWER_HEADERS)
-            content_type = answer.headers.get("X-Amzn-SageMaker-Content-Type", "text/plain")
+            content_type = answer.headers.get("x-amzn-sagemaker-content-type", "text/plain")
             await self.relay_pieces(answer.payloads(), content_type, first)
 
 

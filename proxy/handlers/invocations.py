@@ -27,7 +27,7 @@ class ResponseStreamHandler(NativeHandler):
         async with answer:
             self.copy_headers(answer, ANSWER_HEADERS)
             self.late_ending = _failure_frame
-            content_type = answer.headers.get("Content-Type", "")
+            content_type = answer.headers.get("content-type", "")
             await self.relay_pieces(answer.frames(), content_type)
 
 

@@ -170,7 +170,7 @@ class OperationHandler(RelayHandler):
 
 
 def _content_type(answer: Answer) -> str:
-    return answer.headers.get("X-Amzn-SageMaker-Content-Type", "")
+    return answer.headers.get("x-amzn-sagemaker-content-type", "")
 
 
 def _is_whole(answer: Answer, reader: Stream) -> bool:

@@ -211,9 +211,8 @@ class RelayHandler(BaseHandler):
         """Copy those of the answer's headers whose lower-case name starts with a prefix."""
         self.answer = answer  # it is the one that is passed on, and the log tells its time
         for name, value in answer.headers.items():
-            if name.lower().startswith(prefixes):
-                # The HTTP client reads bytes as UTF-8, Tornado writes them as Latin-1.
-                self.set_header(name, value.encode(errors="surrogateescape").decode("latin-1"))
+            if name.startswith(prefixes):
+                self.set_header(name, value)
 
     def note_usage(self, usage: Usage | None) -> None:
         """Count the tokens, if they are told, for the key's limit and for the access log."""

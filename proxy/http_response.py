@@ -1,0 +1,195 @@
+"""HTTP/1.1 responses out of the bytes that arrive (RFC 9112)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+MOST_HEAD_BYTES = 64 * 1024
+_MOST_SIZE_LINE_BYTES = 1024
+
+_HEX = frozenset(b"0123456789abcdefABCDEF")
+
+
+class BadResponse(ValueError):
+    """What has arrived is no HTTP/1.1 response."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers: names in lower case, values as Latin-1, several of a name joined."""
+
+    status: int
+    headers: dict[str, str]
+
+
+class _Expects(Enum):
+    HEAD = auto()
+    BODY = auto()  # of a known length
+    END = auto()  # of the connection, which ends the body
+    SIZE = auto()  # of the next chunk
+    CHUNK = auto()
+    CHUNK_END = auto()
+    TRAILERS = auto()
+    NOTHING = auto()
+
+
+class ResponseReader:
+    """Reads the one response to a request that is not HEAD."""
+
+    __slots__ = ("_expects", "_left", "_pending", "head", "keeps_alive")
+
+    def __init__(self) -> None:
+        self.head: Head | None = None  # until it is here as a whole
+        self.keeps_alive = False  # whether the connection can be used again, once this is whole
+        self._expects = _Expects.HEAD
+        self._left = 0  # bytes of the body, or of the chunk
+        self._pending = b""  # less than can be read
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has arrived."""
+        return self._expects is _Expects.NOTHING
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what has arrived; returns what of it is the body's. Raises ``BadResponse``."""
+        if self._expects is _Expects.HEAD:
+            data = self._feed_head(data)
+        if self._expects is _Expects.BODY:
+            return self._feed_body(data)
+        if self._expects is _Expects.END:
+            return data
+        if self._expects is _Expects.NOTHING:
+            if data:
+                self.keeps_alive = False  # nobody has asked for more
+            return b""
+        return b"" if self._expects is _Expects.HEAD else self._feed_chunks(data)
+
+    def end(self) -> None:
+        """The connection has ended. Raises ``BadResponse`` if the response is not whole by that."""
+        if self._expects is _Expects.END:
+            self._expects = _Expects.NOTHING
+        elif self._expects is not _Expects.NOTHING:
+            raise BadResponse("the connection ended in the middle of the response")
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Returns what is behind the head."""
+        data = self._pending + data if self._pending else data
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if max(end, 0 if end >= 0 else len(data)) > MOST_HEAD_BYTES:
+                raise BadResponse("the headers are too long")
+            if end < 0:
+                self._pending = data
+                return b""
+            status, version, headers = _parse_head(data[:end])
+            data = data[end + 4 :]
+            if status >= 200:
+                break  # else it is about to come
+        self._pending = b""
+        self.head = Head(status, headers)
+        self._expect_body(status, version, headers)
+        return data
+
+    def _expect_body(self, status: int, version: bytes, headers: dict[str, str]) -> None:
+        options = headers.get("connection", "").lower()
+        self.keeps_alive = version == b"HTTP/1.1" and "close" not in options
+        length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+        if status in (204, 304):
+            self._expects = _Expects.NOTHING
+        elif coding is not None:
+            if coding.lower() != "chunked":
+                raise BadResponse("the response has a transfer coding of which nobody has asked")
+            self._expects = _Expects.SIZE
+            self.keeps_alive = self.keeps_alive and length is None
+        elif length is not None:
+            if not (length.isascii() and length.isdecimal()):
+                raise BadResponse("the response has no valid length")
+            self._left = int(length)
+            self._expects = _Expects.BODY if self._left else _Expects.NOTHING
+        else:
+            self._expects = _Expects.END
+            self.keeps_alive = False
+
+    def _feed_body(self, data: bytes) -> bytes:
+        size = len(data)
+        if size < self._left:
+            self._left -= size
+            return data
+        self._expects = _Expects.NOTHING
+        if size > self._left:
+            self.keeps_alive = False
+            data = data[: self._left]
+        return data
+
+    def _feed_chunks(self, data: bytes) -> bytes:
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        parts: list[bytes] = []
+        at, size = 0, len(data)
+        while at < size and self._expects is not _Expects.NOTHING:
+            if self._expects is _Expects.CHUNK:
+                part = data[at : at + self._left]
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
+                if not self._left:
+                    self._expects = _Expects.CHUNK_END
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._keep(data[at:])
+                break
+            self._take_line(data[at:end])
+            at = end + 2
+        if at < size and self._expects is _Expects.NOTHING:
+            self.keeps_alive = False
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _keep(self, line: bytes) -> None:
+        """The beginning of a line."""
+        if len(line) > _MOST_SIZE_LINE_BYTES:
+            raise BadResponse("the response has a chunk without a size")
+        self._pending = line
+
+    def _take_line(self, line: bytes) -> None:
+        """A whole line between chunks or behind them."""
+        if self._expects is _Expects.SIZE:
+            digits = line.partition(b";")[0].rstrip(b" \t")
+            if not digits or len(digits) > 16 or not _HEX.issuperset(digits):
+                raise BadResponse("the response has a chunk without a size")
+            self._left = int(digits, 16)
+            self._expects = _Expects.CHUNK if self._left else _Expects.TRAILERS
+        elif self._expects is _Expects.CHUNK_END:
+            if line:
+                raise BadResponse("the response has a chunk that is longer than its size")
+            self._expects = _Expects.SIZE
+        elif not line:
+            self._expects = _Expects.NOTHING
+        else:
+            self._left += len(line)  # of trailers, in which nobody is interested
+            if self._left > MOST_HEAD_BYTES:
+                raise BadResponse("the trailers are too long")
+
+
+def _parse_head(head: bytes) -> tuple[int, bytes, dict[str, str]]:
+    first, *lines = head.split(b"\r\n")
+    version, _, rest = first.partition(b" ")
+    status = rest[:3]
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not status.isdigit() or rest[3:4].strip():
+        raise BadResponse("the response has no status")
+    headers: dict[str, str] = {}
+    for line in lines:
+        raw_name, colon, raw_value = line.partition(b":")
+        # A name that begins or ends with a space is part of another line, or worse.
+        if not colon or not raw_name or raw_name.strip() != raw_name:
+            raise BadResponse("the response has a header without a name")
+        name = raw_name.decode("latin-1").lower()
+        value = raw_value.strip(b" \t").decode("latin-1")
+        if name in headers:
+            if name == "content-length" and headers[name] == value:
+                continue
+            value = f"{headers[name]}, {value}"
+        headers[name] = value
+    return int(status), version, headers
