@@ -26,6 +26,8 @@ class Answer:
         self.first_byte_seconds: float | None = None  # from there on; None while there is none
         self.status = response.status
         self.headers = response.headers  # by their names in lower case
+        # Called once, with what has gone wrong until then, if anything has.
+        self.when_closed: Callable[[BaseException | None], None] | None = None
         self._splitter = eventstream.FrameSplitter()
         self._payloads: AsyncGenerator[bytes] | None = None
 
@@ -38,7 +40,7 @@ class Answer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self.close(error)
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it arrives; what has arrived together comes together."""
@@ -75,13 +77,16 @@ class Answer:
             self._payloads = self._read_payloads()
         try:
             return await anext(self._payloads, None)
-        except BaseException:
-            self.close()
+        except BaseException as exc:
+            self.close(exc)
             raise
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         """Let go of the connection; one whose answer was not read to its end ends with it."""
         self._response.close()
+        if self.when_closed is not None:
+            self.when_closed(error)
+            self.when_closed = None
 
     async def _read_payloads(self) -> AsyncGenerator[bytes]:
         async for frames in self._whole_frames():

@@ -15,6 +15,7 @@ from proxy.handlers.embeddings import EmbeddingsHandler
 from proxy.handlers.figures import FiguresHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
+from proxy.handlers.lifecycle import NO_ROUTE
 from proxy.handlers.metrics import MetricsHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
@@ -74,7 +75,7 @@ def make_application(services: Services) -> Application:
             for route, pattern, handler in ROUTES
         ],
         default_handler_class=NotFoundHandler,
-        default_handler_args={"services": services, "route": "unknown"},
+        default_handler_args={"services": services, "route": NO_ROUTE},
         log_function=_log_nothing,
     )
 

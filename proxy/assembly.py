@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy import metric_files
 from proxy.catalog import Catalog
-from proxy.config import LOCAL, Config, LimitsConfig
+from proxy.config import LOCAL, Config, LimitsConfig, TracesConfig
 from proxy.counts import Counts, HostCounts
 from proxy.credentials import Aws, CredentialsProvider
 from proxy.exposition import Exposition
@@ -23,6 +24,9 @@ from proxy.sagemaker import SageMaker
 from proxy.sealing import Seal
 from proxy.signing import Signer
 from proxy.windows import Windows
+
+if TYPE_CHECKING:
+    from proxy.traces import Traces
 
 
 def make_services(
@@ -45,6 +49,7 @@ def make_services(
     catalog = Catalog(aws.control_plane, config.catalog)
     models = Models(catalog, config.models, config.catalog.include, config.catalog.exclude)
     metrics = Metrics(models.knows, seen)
+    traces = _traces(config.traces)
     return Services(
         config=config,
         keys=keys,
@@ -67,12 +72,14 @@ def make_services(
             config.upstream,
             metrics,
             catalog.is_starting,
+            traces,
         ),
         objects=Objects(aws.storage, credentials),
         seal=seal,
         metrics=metrics,
         figures=Figures(shared, column, models.knows),
         exposition=Exposition(metric_files.folder(shared)),
+        traces=traces,
         certificate_expires=certificate_expires,
         state=WorkerState(),
     )
@@ -85,3 +92,11 @@ def _counts(config: LimitsConfig, windows: Windows) -> Counts:
     from proxy.valkey_counts import ValkeyCounts  # its library, which nothing else needs
 
     return ValkeyCounts(config.backend, windows, opens=config.without_backend == "open")
+
+
+def _traces(config: TracesConfig) -> Traces | None:
+    if not config.otlp_endpoint:
+        return None
+    from proxy.traces import Traces  # its library, which nothing else needs
+
+    return Traces(config.otlp_endpoint, config.sample_ratio)

@@ -17,7 +17,7 @@ from proxy.dialects.table import DIALECTS
 from proxy.dialects.vectors import POOLINGS
 from proxy.locations import Location
 from proxy.names import is_deployment_name, is_endpoint_name
-from proxy.tables import fill, setting, tables_of, to_table
+from proxy.tables import fill, masked, setting, tables_of, to_table
 
 # Names that model hubs and OpenAI's clients use.
 _MODEL_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._:/@-]{0,98}[a-zA-Z0-9])?", re.ASCII)
@@ -85,6 +85,20 @@ def _backend(value: Any) -> str | None:
         if value == LOCAL or (is_url and re.fullmatch(r"(/\d*)?", parts.path)):
             return None
     return f'must be "{LOCAL}" or a URL such as "valkey://host:6379"'
+
+
+def _otlp_endpoint(value: Any) -> str | None:
+    with suppress(ValueError):  # of a port that is none
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        ends = parts.query or parts.fragment or parts.path.rstrip("/").endswith("/v1/traces")
+        if not value or (is_url and not ends):
+            return None
+    return 'must be a URL such as "http://localhost:4318", to which /v1/traces is added'
+
+
+def _share(value: Any) -> str | None:
+    return None if 0 <= value <= 1 else "must be between 0 and 1"
 
 
 def _origins(value: Any) -> str | None:
@@ -157,6 +171,14 @@ class AsyncInferenceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TracesConfig:
+    """``[traces]``: where OpenTelemetry's traces of the requests are sent."""
+
+    otlp_endpoint: str = setting("", _otlp_endpoint)  # empty: there are none
+    sample_ratio: float = setting(1.0, _share)  # of those that are not part of a trace already
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """``[models.NAME]``: an alias, a stable name for what is deployed."""
 
@@ -184,6 +206,7 @@ class Config:
     catalog: CatalogConfig = field(default_factory=CatalogConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     async_inference: AsyncInferenceConfig = field(default_factory=AsyncInferenceConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
     models: Mapping[str, ModelConfig] = tables_of(ModelConfig, _model_name)
     # From the environment alone, never the file.
     api_key: str = field(default="", repr=False, metadata={"hidden": True})
@@ -225,7 +248,8 @@ def effective(config: Config) -> dict[str, Any]:
     """The settings as nested tables, with secrets masked."""
     shown: dict[str, Any] = to_table(config)
     shown["api_key"] = "********" if config.api_key else ""
-    shown["limits"]["backend"] = re.sub("(?<=://).*(?=@)", "********", config.limits.backend)
+    for section, name in (("limits", "backend"), ("traces", "otlp_endpoint")):
+        shown[section][name] = masked(shown[section][name])
     return shown
 
 

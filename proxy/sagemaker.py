@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from proxy.answer import Answer, transport_error
@@ -23,6 +24,9 @@ from proxy.patience import Wait
 from proxy.refusals import Retry, no_credentials, read_refusal, translate
 from proxy.signing import Credentials, Signer
 from proxy.waking import Waking
+
+if TYPE_CHECKING:
+    from proxy.traces import CallSpan, Traces
 
 _MAX_ERROR_BYTES = 1024 * 1024
 _LARGE_BODY_BYTES = 256 * 1024
@@ -73,11 +77,13 @@ class SageMaker:
         config: UpstreamConfig,
         metrics: Metrics,
         is_starting: Callable[[str], bool] = lambda deployment: False,
+        traces: Traces | None = None,
     ) -> None:
         """``is_starting`` tells of a deployment that SageMaker does not find yet, but will."""
         parts = urlsplit(runtime_url)
         secure = parts.scheme == "https"
         port = parts.port or (443 if secure else 80)
+        self._scheme = parts.scheme
         self._path = parts.path
         host = parts.hostname or ""
         shown = f"[{host}]" if ":" in host else host
@@ -87,6 +93,7 @@ class SageMaker:
         self._config = config
         self._metrics = metrics
         self._is_starting = is_starting
+        self._traces = traces
         self._waking = Waking(config.wake_timeout_seconds, metrics)
         self._pool = ConnectionPool(
             host,
@@ -124,22 +131,14 @@ class SageMaker:
         metrics = self._metrics
         while True:
             credentials = self._credentials_to_use()
-            began = time.monotonic()
-            try:
-                response = await self._send(operation, invocation, credentials)
-            except ConnectFailed as exc:
-                # Without a connection, nothing can have reached the model.
-                metrics.attempted(operation, "failed")
-                error, retry = transport_error(exc), Retry.NEVER if exc.is_final else Retry.SOON
-            except OSError as exc:
-                metrics.attempted(operation, "failed")
-                raise transport_error(exc) from exc
+            if self._traces is None:
+                outcome = await self._once(operation, invocation, credentials)
             else:
-                metrics.attempted(operation, response.status)
-                if response.status < HTTPStatus.MULTIPLE_CHOICES:
-                    return Answer(response, began)
-                error, retry = await _read_error(response, invocation.endpoint)
-
+                span = self._begin_span(self._traces, operation, invocation, retries + renewed)
+                outcome = await self._once_in(span, operation, invocation, credentials)
+            if isinstance(outcome, Answer):
+                return outcome
+            error, retry = outcome
             if retry is Retry.SOON and retries < self._config.retries:
                 retries += 1
                 metrics.retried("throttled" if isinstance(error, Throttled) else "connection")
@@ -153,6 +152,48 @@ class SageMaker:
                 raise ModelNotReady(invocation.deployment, refusal=error.refusal)
             else:
                 raise error
+
+    async def _once(
+        self, operation: str, invocation: Invocation, credentials: Credentials
+    ) -> Answer | tuple[ProxyError, Retry]:
+        """Send, and read the error if it is one. Raises what is not to be tried again."""
+        metrics = self._metrics
+        began = time.monotonic()
+        try:
+            response = await self._send(operation, invocation, credentials)
+        except ConnectFailed as exc:
+            # Without a connection, nothing can have reached the model.
+            metrics.attempted(operation, "failed")
+            return transport_error(exc), Retry.NEVER if exc.is_final else Retry.SOON
+        except OSError as exc:
+            metrics.attempted(operation, "failed")
+            raise transport_error(exc) from exc
+        metrics.attempted(operation, response.status)
+        if response.status < HTTPStatus.MULTIPLE_CHOICES:
+            return Answer(response, began)
+        return await _read_error(response, invocation.endpoint)
+
+    def _begin_span(
+        self, traces: Traces, operation: str, invocation: Invocation, before: int
+    ) -> CallSpan:
+        path = f"{self._path}/endpoints/{invocation.endpoint}/{operation}"
+        return traces.call(operation, f"{self._scheme}://{self._host}{path}", before)
+
+    async def _once_in(
+        self, span: CallSpan, operation: str, invocation: Invocation, credentials: Credentials
+    ) -> Answer | tuple[ProxyError, Retry]:
+        """The same in a span, which ends with the answer."""
+        try:
+            outcome = await self._once(operation, invocation, credentials)
+        except BaseException as exc:
+            span.end(exc)
+            raise
+        if isinstance(outcome, Answer):
+            span.answered(outcome.status)
+            outcome.when_closed = span.end
+        else:
+            span.end(outcome[0])
+        return outcome
 
     def _credentials_to_use(self) -> Credentials:
         if credentials := self._credentials.current:

@@ -100,6 +100,8 @@ class Worker:
         await services.sagemaker.close()
         await services.limits.close()
         services.objects.close()
+        if services.traces is not None:
+            await services.traces.close()
 
     def _make_server(self, services: Services) -> BoundedHTTPServer:
         config = self._config.server

@@ -11,6 +11,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 Check = Callable[[Any], str | None]
 """Says what is wrong with a value, or None."""
 
+_MASK = "********"
+_URL = re.compile(r"://(.*@)?([^?]*)(\?[^'\"]+)?")
+
 
 def setting(default: Any, check: Check | None = None) -> Any:
     """A field with a default and a check."""
@@ -41,7 +44,7 @@ def fill(section: Any, table: Mapping[str, Any], prefix: str, problems: list[str
         if not (is_dataclass(current) or "kind" in metadata):
             converted, problem = _convert(value, hints[name], metadata.get("check"))
             if problem:
-                problems.append(f"{full_name}: {problem}, not {_masked(value)}")
+                problems.append(f"{full_name}: {problem}, not {masked(repr(value))}")
             else:
                 changes[name] = converted
         elif not isinstance(value, Mapping):
@@ -53,9 +56,14 @@ def fill(section: Any, table: Mapping[str, Any], prefix: str, problems: list[str
     return replace(section, **changes)
 
 
-def _masked(value: Any) -> str:
-    """It as it is, but for the password in a URL."""
-    return re.sub("(?<=://)[^/@]*(?=@)", "********", repr(value))
+def masked(text: str) -> str:
+    """It as it is, but for what may be secret in a URL: user and password, and the query."""
+    return _URL.sub(
+        lambda found: (
+            f"://{_MASK + '@' if found[1] else ''}{found[2]}{'?' + _MASK if found[3] else ''}"
+        ),
+        text,
+    )
 
 
 def to_table(value: Any) -> Any:

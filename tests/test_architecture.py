@@ -38,8 +38,8 @@ LAYERS = (
         "proxy.patience",
         "proxy.sealing",
     ),
-    ("proxy.key_file", "proxy.counts", "proxy.figures", "proxy.metrics"),
-    ("proxy.valkey_counts",),
+    ("proxy.key_file", "proxy.counts", "proxy.figures", "proxy.metrics", "proxy.otlp"),
+    ("proxy.traces", "proxy.valkey_counts"),
     ("proxy.credentials", "proxy.refusals", "proxy.waking", "proxy.dialects"),
     (
         "proxy.dialects.base",

@@ -143,6 +143,8 @@ class BaseHandler(RequestLifecycle):
         if self._refused:
             return
         self.task = asyncio.current_task()
+        if self.span is not None:
+            self.span.enter()
         try:
             async with asyncio.timeout(self.services.config.server.request_timeout_seconds):
                 await self.serve(*path)

@@ -6,16 +6,21 @@ import asyncio
 import re
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
-from proxy import log
+from proxy import log, traceparent
 from proxy.answer import Answer
 from proxy.handlers.services import Services
 from proxy.keys import Caller
-from proxy.traceparent import trace_id
+from proxy.traceparent import Traceparent
+
+if TYPE_CHECKING:
+    from proxy.traces import RequestSpan, Traces
+
+NO_ROUTE = "unknown"  # what log and metrics call a path that none takes
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
@@ -43,6 +48,7 @@ class RequestLifecycle(RequestHandler):
         self._first_byte: float | None = None
         self._counted = True
         self._ended = False
+        self.span = None if services.traces is None else self._begin_span(services.traces)
         services.state.request_began(self.stream)
 
     @property
@@ -71,6 +77,22 @@ class RequestLifecycle(RequestHandler):
     def has_begun(self) -> bool:
         """Whether the client has been sent a status already."""
         return self._headers_written
+
+    # --- the trace ---------------------------------------------------------------------------
+
+    def _begin_span(self, traces: Traces) -> RequestSpan:
+        method, scheme = self.request.method or "", self.request.protocol
+        route = None if self.route == NO_ROUTE else self.route
+        return traces.request(method, scheme, route, self._read_traceparent())
+
+    def _trace_id(self) -> str | None:
+        if self.span is not None:
+            return self.span.trace_id
+        parent = self._read_traceparent()
+        return parent.trace_id if parent else None
+
+    def _read_traceparent(self) -> Traceparent | None:
+        return traceparent.read(self.request.headers.get("Traceparent", ""))
 
     # --- the answer on its way ---------------------------------------------------------------
 
@@ -155,6 +177,8 @@ class RequestLifecycle(RequestHandler):
         if self._streams:
             self.services.state.open_streams -= 1
         key = self.caller.name if self.caller else None
+        if self.span is not None:
+            self.span.end(self.get_status(), self.model, key, self.log_details)
         began, first_byte = self._began, self._first_byte
         status = self.get_status()
         first_byte_seconds = None if first_byte is None else first_byte - began
@@ -168,7 +192,7 @@ class RequestLifecycle(RequestHandler):
             began=began,
             first_byte=first_byte,
             upstream_seconds=self.answer.first_byte_seconds if self.answer else None,
-            trace_id=trace_id(self.request.headers.get("Traceparent", "")),
+            trace_id=self._trace_id(),
             request_id=self.request_id,
             key=key,
             client=self.request.remote_ip,

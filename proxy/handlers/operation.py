@@ -190,7 +190,7 @@ async def _first_events(answer: Answer, reader: Stream) -> bytes:
     while (payload := await answer.take()) is not None:
         events = reader.feed(payload)
         if reader.error is not None:
-            answer.close()
+            answer.close(reader.error)
             raise reader.error
         if events:
             return events

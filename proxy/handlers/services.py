@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from tornado.iostream import BaseIOStream
@@ -22,6 +23,9 @@ from proxy.models import Models
 from proxy.objects import Objects
 from proxy.sagemaker import SageMaker
 from proxy.sealing import Seal
+
+if TYPE_CHECKING:  # its library, which nothing else needs
+    from proxy.traces import Traces
 
 
 @dataclass(slots=True)
@@ -82,5 +86,6 @@ class Services:
     metrics: Metrics
     figures: Figures
     exposition: Exposition
+    traces: Traces | None  # None: no collector is configured
     certificate_expires: float | None  # in seconds since the epoch
     state: WorkerState

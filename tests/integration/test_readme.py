@@ -115,7 +115,7 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             rows.update(zip(names, defaults, strict=True))
     config = Config()
     expected = {"region": "", "keys_file": '""'}
-    for name in ("server", "upstream", "catalog", "limits", "async_inference"):
+    for name in ("server", "upstream", "catalog", "limits", "async_inference", "traces"):
         for item in dataclasses.fields(getattr(config, name)):
             value = getattr(getattr(config, name), item.name)
             value = list(value) if isinstance(value, tuple) else value

@@ -109,6 +109,8 @@ def test_every_problem_is_told_at_once_by_its_full_name(tmp_path: Path) -> None:
         ("[async_inference]\ninput_location = 's3://'", "must be a folder in S3"),
         ("[async_inference]\ninput_location = '/tmp/'", "must be a folder in S3"),
         ("[async_inference]\nmax_inline_bytes = -1", "must be at least 0"),
+        ("[traces]\nsample_ratio = 1.5", "must be between 0 and 1"),
+        ("[traces]\nsample_ratio = nan", "must be between 0 and 1"),
         ("models = 1", "models: must be a table: [models]"),
         ("[models]\nllama = 1", "models.llama: must be a table: [models.llama]"),
         ('[models."my llama"]\nendpoint = "e"', "models.my llama: must be letters and digits"),
@@ -179,6 +181,39 @@ def test_a_server_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
     assert problem.startswith('limits.backend: must be "local" or a URL')
 
 
-def test_a_password_is_not_repeated(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, '[limits]\nbackend = "valkey://:secret@a/x"')
-    assert problem.endswith("not 'valkey://********@a/x'")
+@pytest.mark.parametrize(
+    "url", ["http://localhost:4318", "https://a.b/otlp/", "https://user:word@a:4318", ""]
+)
+def test_traces_are_sent_to_a_collector_or_nowhere(tmp_path: Path, url: str) -> None:
+    config = load(write(tmp_path, f'[traces]\notlp_endpoint = "{url}"'), environ={})
+    assert config.traces.otlp_endpoint == url
+    assert "word" not in str(effective(config))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:4318",
+        "grpc://a:4317",
+        "http://",
+        "http://a:99999",
+        "http://a/v1/traces",
+        "http://a?b",
+    ],
+)
+def test_a_collector_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
+    (problem,) = problems(tmp_path, f'[traces]\notlp_endpoint = "{url}"')
+    assert problem.startswith("traces.otlp_endpoint: must be a URL such as")
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ('[limits]\nbackend = "valkey://:secret@a/x"', "not 'valkey://********@a/x'"),
+        ('[limits]\nbackend = "valkey://:a/secret@a/x"', "not 'valkey://********@a/x'"),
+        ('[traces]\notlp_endpoint = "http://a?key=secret"', "not 'http://a?********'"),
+    ],
+)
+def test_a_password_is_not_repeated(tmp_path: Path, setting: str, shown: str) -> None:
+    (problem,) = problems(tmp_path, setting)
+    assert problem.endswith(shown)

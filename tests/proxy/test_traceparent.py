@@ -1,24 +1,24 @@
-"""The trace's id is read as W3C's recommendation says, and anything else is passed over."""
+"""The trace is read as W3C's recommendation says, and anything else is passed over."""
 
 import pytest
 
-from proxy.traceparent import trace_id
+from proxy.traceparent import Traceparent, read
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
 @pytest.mark.parametrize(
-    "header",
+    ("header", "flags"),
     [
-        f"00-{TRACE}-{PARENT}-01",
-        f"00-{TRACE}-{PARENT}-ff",
-        f"01-{TRACE}-{PARENT}-00",
-        f"cc-{TRACE}-{PARENT}-01-what-the-future-brings",
+        (f"00-{TRACE}-{PARENT}-01", 1),
+        (f"00-{TRACE}-{PARENT}-ff", 255),
+        (f"01-{TRACE}-{PARENT}-00", 0),
+        (f"cc-{TRACE}-{PARENT}-01-what-the-future-brings", 1),
     ],
 )
-def test_a_valid_one(header: str) -> None:
-    assert trace_id(header) == TRACE
+def test_a_valid_one(header: str, flags: int) -> None:
+    assert read(header) == Traceparent(TRACE, PARENT, flags)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +40,4 @@ def test_a_valid_one(header: str) -> None:
     ],
 )
 def test_an_invalid_one(header: str) -> None:
-    assert trace_id(header) is None
+    assert read(header) is None

@@ -68,6 +68,7 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         metrics=Metrics(),
         figures=nothing,
         exposition=nothing,
+        traces=None,
         certificate_expires=None,
         state=state,
     )
