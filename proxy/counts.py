@@ -26,6 +26,10 @@ class Taken:
 class Counts(Protocol):
     """Counts for the names of keys that have limits."""
 
+    @property
+    def is_away(self) -> bool | None:
+        """Whether the server that counts is away; None if there is none."""
+
     async def take(self, name: str, limits: KeyLimits) -> Taken:
         """Count a request, if the limits allow it. Raises ``Unavailable`` if nobody can tell."""
 
@@ -47,6 +51,10 @@ class HostCounts:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
+
+    @property
+    def is_away(self) -> None:
+        """There is no server."""
 
     async def take(self, name: str, limits: KeyLimits) -> Taken:
         """Count a request, if the limits allow it."""

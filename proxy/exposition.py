@@ -28,6 +28,7 @@ class Facts(Collector):
     catalog_age_seconds: float | None = None
     credentials_expire: float | None = None
     certificate_expires: float | None = None
+    is_limits_backend_up: bool | None = None
 
     def collect(self) -> Iterator[Metric]:
         """It as metrics."""
@@ -47,6 +48,11 @@ class Facts(Collector):
                 "certificate_expiry_timestamp_seconds",
                 "When the certificate ends",
                 self.certificate_expires,
+            ),
+            (
+                "limits_backend_up",
+                "1 if the server that counts the limits of the keys is there, else 0",
+                self.is_limits_backend_up,
             ),
         ):
             if value is not None:

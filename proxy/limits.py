@@ -40,6 +40,12 @@ class Limits:
             self._leave,
         )
 
+    @property
+    def is_backend_up(self) -> bool | None:
+        """Whether the server that counts for several hosts is there; None if none is configured."""
+        is_away = self._counts.is_away
+        return None if is_away is None else not is_away
+
     async def close(self) -> None:
         """Let go of what is open."""
         await self._counts.close()

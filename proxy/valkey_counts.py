@@ -32,6 +32,9 @@ _AWAY_SECONDS = 1.0
 _TELL_SECONDS = 0.25
 _BELIEVED_SECONDS = 2
 
+# A server that nobody has asked anything for so long is asked whether it is there.
+_SILENT_SECONDS = 1.0
+
 _CONNECTIONS = 64
 
 # The keys of one name are on one shard of a cluster, by the braces.
@@ -119,6 +122,7 @@ class ValkeyCounts:
         self._opens = opens
         self._away_until = 0.0
         self._is_away = False
+        self._answered = 0.0
         self._unsent: Tally[tuple[str, str]] = Tally()
         self._sending: asyncio.Task[None] | None = None
         self._elsewhere: dict[str, int] = {}
@@ -127,7 +131,7 @@ class ValkeyCounts:
 
     @property
     def is_away(self) -> bool:
-        """Whether the server did not answer when it was asked last."""
+        """Whether the server did not answer when it was asked last, a moment ago."""
         return self._is_away
 
     async def close(self) -> None:
@@ -153,7 +157,7 @@ class ValkeyCounts:
             except (ValkeyError, OSError, TimeoutError) as exc:
                 self._note_away(exc)
             else:
-                self._note_back()
+                self._note_answer()
                 self._elsewhere[name] = others
                 return Taken(requests, tokens, _REFUSED.get(refused), wait)
         if self._opens:
@@ -191,6 +195,8 @@ class ValkeyCounts:
                         await self._add([_KEY.format(name, what)], [amount])
                 except (ValkeyError, OSError, TimeoutError) as exc:
                     self._note_away(exc)
+                else:
+                    self._note_answer()
 
     async def _tell_all(self) -> None:
         """Tell what is under way here, and hear what is elsewhere, of each name that has a use."""
@@ -215,6 +221,21 @@ class ValkeyCounts:
                 except (ValkeyError, OSError, TimeoutError) as exc:
                     self._note_away(exc)
                     break
+                self._note_answer()
+            if asyncio.get_running_loop().time() - self._answered >= _SILENT_SECONDS:
+                await self._ask()
+
+    async def _ask(self) -> None:
+        """Ask the server whether it is there, if that is not known to be untrue already."""
+        if asyncio.get_running_loop().time() < self._away_until:
+            return
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._client.ping()
+        except (ValkeyError, OSError, TimeoutError) as exc:
+            self._note_away(exc)
+        else:
+            self._note_answer()
 
     def _note_away(self, exc: Exception) -> None:
         self._away_until = asyncio.get_running_loop().time() + _AWAY_SECONDS
@@ -231,7 +252,8 @@ class ValkeyCounts:
                 choice=choice,
             )
 
-    def _note_back(self) -> None:
+    def _note_answer(self) -> None:
+        self._answered = asyncio.get_running_loop().time()
         if self._is_away:
             self._is_away = False
             log_fields(logger, logging.INFO, "the server of the limits is back")

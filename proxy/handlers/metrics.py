@@ -19,6 +19,7 @@ class MetricsHandler(BaseHandler):
             services.catalog.age_seconds,
             services.credentials.expires,
             services.certificate_expires,
+            services.limits.is_backend_up,
         )
         accept = self.request.headers.get("Accept", "")
         text, content_type = await services.exposition.render(accept, facts)

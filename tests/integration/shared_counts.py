@@ -35,8 +35,7 @@ class CountsServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.kill()
 
     @property
     def url(self) -> str:
@@ -51,17 +50,29 @@ class CountsServer:
         """Have it answer again."""
         self._process.send_signal(signal.SIGCONT)
 
+    def kill(self) -> None:
+        """End it; connections to it are refused."""
+        self._process.kill()
+        self._process.wait()
+
+    def start_again(self) -> None:
+        """Have it be where it was before, with nothing counted."""
+        assert self._starts()
+
     def _start(self) -> None:
         while True:
             with socket.create_server(("127.0.0.1", 0)) as free:
                 self.port: int = free.getsockname()[1]
-            settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._directory}
-            settings["requirepass"] = PASSWORD
-            line = [PROGRAM, *(part for name in settings for part in (f"--{name}", settings[name]))]
-            self._process = subprocess.Popen([*map(str, line)], stdout=subprocess.DEVNULL)
-            if self._answers():
+            if self._starts():
                 return
             self._process.wait()  # the port was taken in between
+
+    def _starts(self) -> bool:
+        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._directory}
+        settings["requirepass"] = PASSWORD
+        line = [PROGRAM, *(part for name in settings for part in (f"--{name}", settings[name]))]
+        self._process = subprocess.Popen([*map(str, line)], stdout=subprocess.DEVNULL)
+        return self._answers()
 
     def _answers(self) -> bool:
         deadline = time.monotonic() + _START_SECONDS

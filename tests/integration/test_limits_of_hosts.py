@@ -16,6 +16,7 @@ from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
 from tests.integration.running import RunningProxy
+from tests.integration.scraping import scrape
 from tests.integration.shared_counts import PASSWORD, CountsServer
 
 LIMITS = {
@@ -59,13 +60,14 @@ def host(
     keys: dict[str, str],
     directory: Path,
     without: str = "open",
+    workers: int = 1,
 ) -> RunningProxy:
     entries = (
         f'[keys.{name}]\nsha256 = "{hash_key(key)}"\n{LIMITS[name]}\n' for name, key in keys.items()
     )
     (directory / "keys.toml").write_text("".join(entries))
     settings = f'{QUICK}[limits]\nbackend = "{server.url}"\nwithout_backend = "{without}"\n'
-    return RunningProxy(directory, emulator.environment(), settings)
+    return RunningProxy(directory, emulator.environment(), settings, workers=workers)
 
 
 def ask(proxy: RunningProxy, key: str, model: str = "demo-chat") -> requests.Response:
@@ -135,10 +137,36 @@ def test_or_refuses_what_has_limits_if_so_configured(
     with CountsServer(tmp_path) as server, ExitStack() as stack:
         proxy = stack.enter_context(host(emulator, server, keys, tmp_path, "closed"))
         assert ask(proxy, keys["away"]).status_code == 200
-        server.__exit__(None, None, None)
+        server.kill()
         refused = ask(proxy, keys["away"])
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
         assert ask(proxy, proxy.key).status_code == 200
+
+
+def test_the_metrics_tell_whether_it_is_there_though_no_key_with_limits_is_used(
+    emulator: Emulator, keys: dict[str, str], tmp_path: Path
+) -> None:
+    with CountsServer(tmp_path) as server, ExitStack() as stack:
+        proxy = stack.enter_context(host(emulator, server, keys, tmp_path, workers=2))
+
+        def all_tell(value: int) -> bool:
+            # Each on a connection of its own, so that both workers are asked.
+            told = [scrape(proxy).samples("limits_backend_up") for _ in range(10)]
+            return told == [[({}, value)]] * 10
+
+        def both_say(message: str) -> None:
+            said = [proxy.wait_for_log(lambda entry: message in entry["message"]) for _ in range(2)]
+            assert {entry["pid"] for entry in said} == set(proxy.workers)
+
+        assert all_tell(1)
+        server.kill()
+        both_say("the server of the limits is away")
+        assert all_tell(0)
+        server.start_again()
+        both_say("the server of the limits is back")
+        assert all_tell(1)
+        assert ask(proxy, keys["away"]).headers["x-ratelimit-remaining-requests"] == "4"
+        assert sum("is away" in line for line in proxy.log) == 2
 
 
 def test_its_password_is_shown_nowhere(hosts: list[RunningProxy]) -> None:

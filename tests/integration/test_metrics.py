@@ -256,6 +256,8 @@ class TestThisMoment:
         assert found.value("event_loop_lag_seconds_count") > 0
         # Given by the environment, they do not end.
         assert found.samples("credentials_expiry_timestamp_seconds") == []
+        # Nor is any server asked that counts for other hosts, too.
+        assert found.samples("limits_backend_up") == []
 
 
 class TestWorkersThatEnd:

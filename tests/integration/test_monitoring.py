@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ def tool() -> str:
 
 @pytest.fixture(scope="module")
 def proxy(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    """Its credentials end, as those of an instance do."""
+    """Its credentials end, as those of an instance do, and its limits are counted elsewhere."""
     directory = tmp_path_factory.mktemp("proxy")
     credentials = {
         "Version": 1,
@@ -47,8 +48,12 @@ def proxy(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
         if name not in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     }
     environ["AWS_CONFIG_FILE"] = str(directory / "aws")
-    with RunningProxy(directory, environ, 'region = "us-east-1"') as proxy:
-        yield proxy
+    with socket.socket() as nobody:  # who does not listen
+        nobody.bind(("127.0.0.1", 0))
+        backend = f"valkey://127.0.0.1:{nobody.getsockname()[1]}"
+        settings = f'region = "us-east-1"\n[limits]\nbackend = "{backend}"\n'
+        with RunningProxy(directory, environ, settings) as proxy:
+            yield proxy
 
 
 @pytest.fixture(scope="module")

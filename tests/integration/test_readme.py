@@ -100,7 +100,7 @@ def test_every_metric_is_in_the_table_with_its_type_and_labels() -> None:
         (metric,) = each.describe()
         suffix = "_total" if metric.type == "counter" else ""
         there[metric.name + suffix] = metric.type, tuple(each._labelnames)
-    for metric in Facts(1, 1, 1).collect():
+    for metric in Facts(1, 1, 1, True).collect():
         there[metric.name] = metric.type, tuple(metric.samples[0].labels)
     assert told == there
 

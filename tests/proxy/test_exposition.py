@@ -23,6 +23,8 @@ async def test_what_is_known_is_told_and_nothing_else(written: Exposition) -> No
         "sagemaker_proxy_catalog_age_seconds 1.5",
         "sagemaker_proxy_certificate_expiry_timestamp_seconds 2e+09",
     ]
+    text, _ = await written.render("", Facts(is_limits_backend_up=False))
+    assert text.decode().endswith("\nsagemaker_proxy_limits_backend_up 0.0\n")
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
 
 
