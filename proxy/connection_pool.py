@@ -49,6 +49,7 @@ class ConnectionPool:
         self._loop = asyncio.get_running_loop()
         self._taken = 0  # connections that there are, or that are being made
         self._all: set[Connection] = set()
+        self._emptied = asyncio.Event()  # once there were some, and are none
         self._idle: deque[Connection] = deque()  # the last one used is at the end
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._expiring: asyncio.TimerHandle | None = None
@@ -67,8 +68,8 @@ class ConnectionPool:
             self._expiring.cancel()
         for each in list(self._all):
             each.close()
-        while self._all:  # each says so when it has ended
-            await asyncio.sleep(0)
+        if self._all:
+            await self._emptied.wait()
 
     async def _acquire(self) -> Connection:
         while True:
@@ -101,6 +102,7 @@ class ConnectionPool:
             self._give_room()
             raise
         self._all.add(connection)
+        self._emptied.clear()
         return connection
 
     async def _connect(self, connection: Connection) -> None:
@@ -131,6 +133,8 @@ class ConnectionPool:
         """A connection has ended."""
         if connection in self._all:
             self._all.discard(connection)
+            if not self._all:
+                self._emptied.set()
             self._give_room()
             if connection in self._idle:
                 self._idle.remove(connection)
