@@ -39,7 +39,10 @@ _CHOOSING = (_COMPONENT, "target-container-hostname", "target-model", "target-va
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """One call: the endpoint's name, the headers SageMaker reads, and the body as it is."""
+    """One call: the endpoint's name, the headers SageMaker reads, and the body as it is.
+
+    ``headers`` are by their names in lower case.
+    """
 
     endpoint: str
     body: bytes = field(repr=False)
@@ -61,8 +64,8 @@ class Invocation:
 
     def _chosen(self) -> dict[str, str]:
         """What the headers choose in the endpoint, by their names without what all begin with."""
-        lower = {name.lower(): value for name, value in self.headers.items()}
-        return {name: lower[_PREFIX + name] for name in _CHOOSING if _PREFIX + name in lower}
+        headers = self.headers
+        return {name: headers[_PREFIX + name] for name in _CHOOSING if _PREFIX + name in headers}
 
 
 class SageMaker:

@@ -17,7 +17,7 @@ from pathlib import Path
 import uvloop
 
 from proxy import log, startup
-from proxy.application import make_application
+from proxy.application import Application
 from proxy.assembly import make_services
 from proxy.config import Config
 from proxy.credentials import Aws, AwsConfigurationError
@@ -106,7 +106,7 @@ class Worker:
     def _make_server(self, services: Services) -> BoundedHTTPServer:
         config = self._config.server
         server = BoundedHTTPServer(
-            make_application(services),
+            Application(services),
             ssl_options=self._ssl_context,
             max_header_size=config.max_header_bytes * _HEADER_SLACK,
             max_body_size=_NO_LIMIT,

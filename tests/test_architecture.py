@@ -85,7 +85,7 @@ LAYERS = (
     ("proxy.catalog",),
     ("proxy.models",),
     ("proxy.model_table",),
-    ("proxy.handlers", "proxy.handlers.services"),
+    ("proxy.handlers", "proxy.handlers.exchange", "proxy.handlers.services"),
     ("proxy.handlers.admission",),
     ("proxy.handlers.lifecycle",),
     ("proxy.handlers.base",),

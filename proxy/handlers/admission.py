@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config import ServerConfig
 from proxy.errors import (
@@ -14,6 +12,7 @@ from proxy.errors import (
     RateLimited,
     RequestTooLarge,
 )
+from proxy.handlers.exchange import Request
 from proxy.handlers.services import Services
 from proxy.keys import Caller
 
@@ -22,7 +21,7 @@ _CORS_MAX_AGE_SECONDS = "600"
 _SHOWN_METHOD_CHARACTERS = 20
 
 
-def authenticate(request: HTTPServerRequest, services: Services) -> Caller:
+def authenticate(request: Request, services: Services) -> Caller:
     """The caller whose key the request brings.
 
     Raises ``InvalidKey``, and ``RateLimited`` in its place when many wrong ones have come from the
@@ -30,12 +29,12 @@ def authenticate(request: HTTPServerRequest, services: Services) -> Caller:
     number of guesses finds a UUID4.
     """
     headers = request.headers
-    scheme, _, bearer = headers.get("Authorization", "").partition(" ")
-    offered = [headers.get("X-API-Key", ""), bearer if scheme.lower() == "bearer" else ""]
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    offered = [headers.get("x-api-key", ""), bearer if scheme.lower() == "bearer" else ""]
     for key in filter(None, offered):
         if caller := services.keys.find(key):
             return caller
-    if any(offered) and (seconds := services.guesses.note(request.remote_ip or "")):
+    if any(offered) and (seconds := services.guesses.note(request.remote_ip)):
         services.metrics.limited("guesses")
         raise RateLimited(
             f"too many wrong API keys from your address; try again in {seconds} s",
@@ -49,20 +48,18 @@ def authenticate(request: HTTPServerRequest, services: Services) -> Caller:
     )
 
 
-def check_headers(request: HTTPServerRequest, server: ServerConfig) -> None:
+def check_headers(request: Request, server: ServerConfig) -> None:
     """Raise ``HeadersTooLarge`` if they are over their bound."""
-    size = len(request.uri or "") + len(request.method or "")
-    size += sum(len(name) + len(value) + 4 for name, value in request.headers.get_all())
-    if size > server.max_header_bytes:
+    if request.head_bytes > server.max_header_bytes:
         raise HeadersTooLarge(
-            f"the request line and headers are {size} bytes; "
+            f"the request line and headers are {request.head_bytes} bytes; "
             f"at most {server.max_header_bytes} are allowed"
         )
 
 
-def check_announced_body(headers: HTTPHeaders, server: ServerConfig) -> None:
+def check_announced_body(headers: Mapping[str, str], server: ServerConfig) -> None:
     """Raise ``RequestTooLarge`` if the body is known to be over its bound."""
-    length = headers.get("Content-Length", "")
+    length = headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > server.max_body_bytes):
         raise request_too_large(server)
 
@@ -72,11 +69,10 @@ def request_too_large(server: ServerConfig) -> RequestTooLarge:
     return RequestTooLarge(f"the request body is over the limit of {server.max_body_bytes} bytes")
 
 
-def method_not_allowed(method: str | None, allowed: Sequence[str]) -> MethodNotAllowed:
+def method_not_allowed(method: str, allowed: Sequence[str]) -> MethodNotAllowed:
     """The error for a method that a route does not have."""
     return MethodNotAllowed(
-        f"{(method or '')[:_SHOWN_METHOD_CHARACTERS]} is not allowed here; "
-        f"use {' or '.join(allowed)}",
+        f"{method[:_SHOWN_METHOD_CHARACTERS]} is not allowed here; use {' or '.join(allowed)}",
         headers={"Allow": allow(allowed)},
     )
 
@@ -86,24 +82,24 @@ def allow(methods: Sequence[str]) -> str:
     return ", ".join((*methods, "OPTIONS"))
 
 
-def awaits_body(headers: HTTPHeaders) -> bool:
+def awaits_body(headers: Mapping[str, str]) -> bool:
     """Whether a body follows the headers."""
-    return headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def cors_headers(
-    request: HTTPServerRequest, origins: Sequence[str], methods: Sequence[str]
+    request: Request, origins: Sequence[str], methods: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """The headers that let a browser's page of an allowed origin read the answer."""
     if not origins:
         return
     yield "Vary", "Origin"
-    origin = request.headers.get("Origin", "")
+    origin = request.headers.get("origin", "")
     if origin and (origin in origins or "*" in origins):
         yield "Access-Control-Allow-Origin", origin
         yield "Access-Control-Expose-Headers", "x-request-id, retry-after, location"
         if request.method == "OPTIONS":
-            asked = request.headers.get("Access-Control-Request-Headers", "")
+            asked = request.headers.get("access-control-request-headers", "")
             yield "Access-Control-Allow-Methods", allow(methods)
             yield "Access-Control-Allow-Headers", asked
             yield "Access-Control-Max-Age", _CORS_MAX_AGE_SECONDS

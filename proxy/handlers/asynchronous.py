@@ -15,13 +15,13 @@ from proxy.objects import StoredObject
 from proxy.sagemaker import Invocation
 from proxy.sealing import NotSealed, Seal
 
-_INPUT_LOCATION = "X-Amzn-Sagemaker-Inputlocation"
-_CONTENT_TYPE = "X-Amzn-Sagemaker-Content-Type"
+_INPUT_LOCATION = "x-amzn-sagemaker-inputlocation"
+_CONTENT_TYPE = "x-amzn-sagemaker-content-type"
 
 # SageMaker names the output after these, where a client gives them. It could name one that was
 # there before, another key's, and read that under the Location that it is answered. So it gets
 # none: it has chosen to find its output itself.
-_NAMES_OUTPUT = ("X-Amzn-Sagemaker-Filename", "X-Amzn-Sagemaker-Inference-Id")
+_NAMES_OUTPUT = ("x-amzn-sagemaker-filename", "x-amzn-sagemaker-inference-id")
 
 _RETRY_SECONDS = 2
 _MOST_FAILURE_BYTES = 64 * 1024
@@ -76,7 +76,7 @@ class AsyncInvocationsHandler(NativeHandler):
             )
         location = Location.parse(f"{settings.input_location}{uuid.uuid4()}")
         headers = {**call.headers, _INPUT_LOCATION: str(location)}
-        if content_type := headers.get(_CONTENT_TYPE) or headers.pop("Content-Type", ""):
+        if content_type := headers.get(_CONTENT_TYPE) or headers.pop("content-type", ""):
             headers[_CONTENT_TYPE] = content_type
         stored_type = content_type or "application/octet-stream"
         await self.services.objects.put(location, call.body, stored_type)

@@ -6,10 +6,11 @@ import asyncio
 import json
 import logging
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import ClassVar
+from urllib.parse import unquote_to_bytes
 
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
-from tornado.web import HTTPError, stream_request_body
 
 from proxy import log
 from proxy.errors import (
@@ -22,6 +23,7 @@ from proxy.errors import (
     TooManyConnections,
 )
 from proxy.handlers import admission
+from proxy.handlers.exchange import Request
 from proxy.handlers.lifecycle import RequestLifecycle
 from proxy.handlers.services import Services
 
@@ -36,16 +38,24 @@ _UNFORESEEN = "an error in the proxy itself; its log has the details under the r
 _DISCARD_BYTES = 64 * 1024 * 1024
 
 
-@stream_request_body
 class BaseHandler(RequestLifecycle):
     """Subclasses set ``methods`` and write ``respond``; whatever they raise is answered here."""
 
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
     public: bool = False  # True where a request needs no key
 
-    def initialize(self, services: Services, route: str) -> None:
-        """Take what the application passes to each of its routes."""
-        super().initialize(services, route)
+    def __init__(
+        self,
+        services: Services,
+        route: str,
+        connection: HTTP1Connection,
+        request: Request,
+        groups: tuple[str, ...] = (),
+    ) -> None:
+        """``groups`` are those of the route's pattern, still percent-encoded."""
+        super().__init__(services, route, connection, request)
+        self._groups = groups
+        self._path: tuple[str, ...] = ()
         self._body: list[bytes] = []
         self._refused = False
 
@@ -60,6 +70,9 @@ class BaseHandler(RequestLifecycle):
             self._admit()
         except ProxyError as error:
             self._refuse(error)
+        except Exception as exc:
+            self._log_unforeseen(exc)
+            self._refuse(ProxyError(_UNFORESEEN))
 
     def _admit(self) -> None:
         server, headers = self.services.config.server, self.request.headers
@@ -78,8 +91,12 @@ class BaseHandler(RequestLifecycle):
         if self.request.method not in self.methods:
             raise admission.method_not_allowed(self.request.method, self.methods)
         admission.check_announced_body(headers, server)
-        if headers.get("Expect", "").lower() == "100-continue":
-            headers["Expect"] = "100-continue"  # Tornado knows it in lower case only
+        try:
+            self._path = tuple(unquote_to_bytes(group).decode() for group in self._groups)
+        except UnicodeDecodeError:
+            raise InvalidRequest("the request path is not valid") from None
+        if headers.get("expect", "").lower() == "100-continue":
+            self.request.theirs["Expect"] = "100-continue"  # Tornado knows it in lower case only
 
     def _refuse(self, error: ProxyError) -> None:
         """Answer at once; the body, if one is coming, is discarded before the request ends."""
@@ -87,7 +104,7 @@ class BaseHandler(RequestLifecycle):
         self._body.clear()
         self._render(error)
         headers = self.request.headers
-        if "Expect" in headers and admission.awaits_body(headers):
+        if "expect" in headers and admission.awaits_body(headers):
             # The client waits for our word before it sends its body. It will not come now.
             self.close_when_sent = True
             self.finish()
@@ -139,15 +156,30 @@ class BaseHandler(RequestLifecycle):
         """Answer the request. ``path`` holds the groups of the route's pattern."""
         raise NotImplementedError
 
-    async def _dispatch(self, *path: str) -> None:
+    def body_received(self) -> None:
+        """The request is whole: answer it, if it has not been refused."""
         if self._refused:
-            return
-        self.task = asyncio.current_task()
+            if not self._finished:
+                self.finish()
+        elif self.request.method == "OPTIONS":
+            # A browser's preflight is answered by the CORS headers.
+            self.set_status(HTTPStatus.NO_CONTENT)
+            self.set_header("Allow", admission.allow(self.methods))
+            self.finish()
+        else:
+            self.task = asyncio.get_running_loop().create_task(self._answer())
+
+    async def _answer(self) -> None:
         if self.span is not None:
             self.span.enter()
+        await self._respond()
+        if not self._finished:
+            self.finish()
+
+    async def _respond(self) -> None:
         try:
             async with asyncio.timeout(self.services.config.server.request_timeout_seconds):
-                await self.serve(*path)
+                await self.serve(*self._path)
         except ProxyError as error:
             self._fail(error)
         except TimeoutError:
@@ -159,18 +191,10 @@ class BaseHandler(RequestLifecycle):
                 raise
             self.task.uncancel()
         except Exception as exc:
-            self.log_exception(type(exc), exc, exc.__traceback__)
+            self._log_unforeseen(exc)
             self._fail(ProxyError(_UNFORESEEN))
         finally:
             self.task = None
-
-    get = head = post = put = patch = delete = _dispatch
-
-    def options(self, *_path: str) -> None:
-        """Say which methods there are; a browser's preflight is answered by the CORS headers."""
-        if not self._refused:
-            self.set_status(HTTPStatus.NO_CONTENT)
-            self.set_header("Allow", admission.allow(self.methods))
 
     def write_json(self, value: object) -> None:
         """Answer with ``value`` as JSON."""
@@ -198,24 +222,12 @@ class BaseHandler(RequestLifecycle):
         """End an answer that has begun: cut it off, so that it cannot pass for whole."""
         self.stream.close()
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer what Tornado itself refuses, before ``prepare`` or in place of it."""
-        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            error: ProxyError = admission.method_not_allowed(self.request.method, self.methods)
-        elif status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
-            error = InvalidRequest("the request path is not valid")
-        else:
-            error = ProxyError(_UNFORESEEN)
-        self.close_when_sent = True  # as Tornado does: it would have read the body before
-        self._render(error)
-        self.finish()
-
     def _render(self, error: ProxyError) -> None:
-        self._write_buffer.clear()
+        self.forget_unsent()
         self.bytes_out = 0
         self.log_details["error"] = error.code
         status, headers, body = self.format_error(error)
-        self.set_status(status, _reason(status))
+        self.set_status(status)
         for name, value in {**error.headers, **headers, "Content-Length": str(len(body))}.items():
             self.set_header(name, value)
         if self.request.method != "HEAD":
@@ -229,11 +241,9 @@ class BaseHandler(RequestLifecycle):
             body = json.dumps(error.to_openai())
         return error.status, {"Content-Type": JSON}, body.encode(errors="replace")
 
-    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Log what nobody foresaw, with its traceback."""
-        if value is not None and not isinstance(value, HTTPError | StreamClosedError):
-            fields = {"request_id": self.request_id, "route": self.route}
-            logger.error("unforeseen error", exc_info=value, extra={"fields": fields})
+    def _log_unforeseen(self, exc: Exception) -> None:
+        fields = {"request_id": self.request_id, "route": self.route}
+        logger.error("unforeseen error", exc_info=exc, extra={"fields": fields})
 
 
 class NotFoundHandler(BaseHandler):
@@ -251,10 +261,3 @@ def _is_json_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _reason(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"

@@ -11,7 +11,6 @@ from proxy.control_plane import Endpoint
 from proxy.dialects.openai import with_model
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.relay import ANSWER_HEADERS, RelayHandler
-from proxy.handlers.services import Services
 from proxy.models import Target
 from proxy.patience import Wait
 
@@ -27,13 +26,12 @@ _COUNT_NAME = re.compile(r"TOKENS(?![A-Z])", re.ASCII)
 class RootHandler(BaseHandler):
     """``GET /``."""
 
-    def initialize(self, services: Services, route: str) -> None:
-        """Take what the application passes to each of its routes."""
-        super().initialize(services, route)
+    def prepare(self) -> None:
+        """Admit a browser without a key: a person has just typed in the address."""
         headers = self.request.headers
-        has_key = "Authorization" in headers or "X-Api-Key" in headers
-        # A person who has typed in the address has no key to send with it.
-        self.public = "text/html" in headers.get("Accept", "") and not has_key
+        has_key = "authorization" in headers or "x-api-key" in headers
+        self.public = "text/html" in headers.get("accept", "") and not has_key
+        super().prepare()
 
     async def respond(self, *path: str) -> None:
         """Name and version; a browser is led to the console."""

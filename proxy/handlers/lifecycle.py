@@ -8,11 +8,12 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
-from tornado.web import RequestHandler
 
 from proxy import log, traceparent
 from proxy.answer import Answer
+from proxy.handlers.exchange import Exchange, Request
 from proxy.handlers.services import Services
 from proxy.keys import Caller
 from proxy.traceparent import Traceparent
@@ -27,11 +28,14 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alon
 _LOGGED_METHOD_CHARACTERS = 20
 
 
-class RequestLifecycle(RequestHandler):
+class RequestLifecycle(Exchange):
     """Names the request, counts it in and out, notices its client leave, and logs its end."""
 
-    def initialize(self, services: Services, route: str) -> None:
-        """Take what the application passes to each of its routes."""
+    def __init__(
+        self, services: Services, route: str, connection: HTTP1Connection, request: Request
+    ) -> None:
+        """``route`` is the name of the path's route."""
+        super().__init__(connection, request)
         self.services = services
         self.route = route
         self.caller: Caller | None = None
@@ -49,41 +53,20 @@ class RequestLifecycle(RequestHandler):
         self._counted = True
         self._ended = False
         self.span = None if services.traces is None else self._begin_span(services.traces)
-        services.state.request_began(self.stream)
-
-    @property
-    def request_id(self) -> str:
-        """The client's own ``x-request-id`` if it is sane, else one of ours."""
-        if not hasattr(self, "_request_id"):
-            offered = self.request.headers.get("X-Request-Id", "")
-            self._request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
-        return self._request_id
-
-    def set_default_headers(self) -> None:
-        """Set what every answer carries."""
+        # The client's own, if it is sane.
+        offered = request.headers.get("x-request-id", "")
+        self.request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
         self.set_header("Server", "sagemaker-proxy")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")
-
-    def compute_etag(self) -> None:
-        """No ETag: no answer here is worth revalidating."""
-
-    @property
-    def stream(self) -> Any:
-        """Tornado's stream of the client's connection."""
-        return self.request.connection.stream  # type: ignore[union-attr]
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether the client has been sent a status already."""
-        return self._headers_written
+        services.state.request_began(self.stream)
 
     # --- the trace ---------------------------------------------------------------------------
 
     def _begin_span(self, traces: Traces) -> RequestSpan:
-        method, scheme = self.request.method or "", self.request.protocol
         route = None if self.route == NO_ROUTE else self.route
-        return traces.request(method, scheme, route, self._read_traceparent())
+        parent = self._read_traceparent()
+        return traces.request(self.request.method, self.request.protocol, route, parent)
 
     def _trace_id(self) -> str | None:
         if self.span is not None:
@@ -92,26 +75,26 @@ class RequestLifecycle(RequestHandler):
         return parent.trace_id if parent else None
 
     def _read_traceparent(self) -> Traceparent | None:
-        return traceparent.read(self.request.headers.get("Traceparent", ""))
+        return traceparent.read(self.request.headers.get("traceparent", ""))
 
     # --- the answer on its way ---------------------------------------------------------------
 
-    def write(self, chunk: str | bytes | dict[str, Any]) -> None:
+    def write(self, chunk: bytes) -> None:
         """Add to the answer, and count it."""
         self.bytes_out += len(chunk)
         super().write(chunk)
 
-    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+    def flush(self) -> asyncio.Future[None]:
         """Send what has been written; done when the socket has taken it."""
         if self._first_byte is None:
             self._first_byte = time.monotonic()
-            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
+            if self.request.version == "HTTP/1.0" and "content-length" not in self._headers:
                 # Only the connection's end can tell where this answer ends.
                 self.close_when_sent = True
-                self.request.headers.pop("Connection", None)
+                self.request.theirs.pop("Connection", None)
             if self.close_when_sent or self.services.state.draining:
                 self.set_header("Connection", "close")
-        return super().flush(include_footers)
+        return super().flush()
 
     def count_stream(self) -> None:
         """This answer is sent as it comes."""
@@ -119,10 +102,10 @@ class RequestLifecycle(RequestHandler):
             self._streams = True
             self.services.state.open_streams += 1
 
-    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+    def finish(self) -> asyncio.Future[None]:
         """Complete the answer. The request ends when the client has taken it all, or too long."""
         try:
-            done = super().finish(chunk)
+            done = super().finish()
             unsent = self.stream.write(b"") if self.stream.writing() else None
         except StreamClosedError:
             self._finished = True
@@ -149,7 +132,6 @@ class RequestLifecycle(RequestHandler):
 
     def on_connection_close(self) -> None:
         """The client has left: stop working for it."""
-        super().on_connection_close()
         self.note_client_gone()
         if self.task is not None:
             self.task.cancel()
@@ -178,9 +160,9 @@ class RequestLifecycle(RequestHandler):
             self.services.state.open_streams -= 1
         key = self.caller.name if self.caller else None
         if self.span is not None:
-            self.span.end(self.get_status(), self.model, key, self.log_details)
+            self.span.end(self.status, self.model, key, self.log_details)
         began, first_byte = self._began, self._first_byte
-        status = self.get_status()
+        status = self.status
         first_byte_seconds = None if first_byte is None else first_byte - began
         self.services.metrics.request_ended(
             self.route, self.model, key, status, time.monotonic() - began, first_byte_seconds
@@ -196,7 +178,7 @@ class RequestLifecycle(RequestHandler):
             request_id=self.request_id,
             key=key,
             client=self.request.remote_ip,
-            method=(self.request.method or "")[:_LOGGED_METHOD_CHARACTERS],
+            method=self.request.method[:_LOGGED_METHOD_CHARACTERS],
             route=self.route,
             model=self.model,
             status=status,

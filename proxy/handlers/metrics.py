@@ -21,7 +21,7 @@ class MetricsHandler(BaseHandler):
             services.certificate_expires,
             services.limits.is_backend_up,
         )
-        accept = self.request.headers.get("Accept", "")
+        accept = self.request.headers.get("accept", "")
         text, content_type = await services.exposition.render(accept, facts)
         self.set_header("Content-Type", content_type)
         self.write(text)

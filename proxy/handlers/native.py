@@ -23,13 +23,13 @@ class NativeHandler(RelayHandler):
         """
         if not is_endpoint_name(endpoint):
             raise InvalidRequest("the path has no valid endpoint name")
-        component = self.request.headers.get("X-Amzn-SageMaker-Inference-Component", "")
+        component = self.request.headers.get("x-amzn-sagemaker-inference-component", "")
         self.model = f"{endpoint}/{component}" if component else endpoint
         self.check_native_access(endpoint, self.model)
         headers = {
             name: value
             for name, value in self.request.headers.items()
-            if name in ("Content-Type", "Accept") or name.startswith("X-Amzn-Sagemaker-")
+            if name in ("content-type", "accept") or name.startswith("x-amzn-sagemaker-")
         }
         for name, value in headers.items():
             if not value.isascii():

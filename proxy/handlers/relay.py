@@ -31,17 +31,17 @@ _SHOWN_SECONDS = 0.001
 _MODEL_CHARACTERS = 128
 
 # What a call says of itself beside its body. Which deployment it is for is in the body.
-_CALL_HEADERS = tuple(
-    f"X-Amzn-SageMaker-{name}"
+_CALL_HEADERS = frozenset(
+    f"x-amzn-sagemaker-{name}"
     for name in (
-        "Custom-Attributes",
-        "Enable-Explanations",
-        "Inference-Id",
-        "Prefix-Aware-Id",
-        "Session-Id",
-        "Target-Container-Hostname",
-        "Target-Model",
-        "Target-Variant",
+        "custom-attributes",
+        "enable-explanations",
+        "inference-id",
+        "prefix-aware-id",
+        "session-id",
+        "target-container-hostname",
+        "target-model",
+        "target-variant",
     )
 )
 ANSWER_HEADERS = (
@@ -192,19 +192,16 @@ class RelayHandler(BaseHandler):
 
     def invocation_of(self, target: Target, body: bytes, wait: Wait | None) -> Invocation:
         """The call of a target, with what the client's own headers say of it."""
-        headers = {
-            name: value
-            for name in _CALL_HEADERS
-            if (value := self.request.headers.get(name)) is not None
-        }
+        sent = self.request.headers
+        headers = {name: sent[name] for name in sent if name in _CALL_HEADERS}
         for name, value in headers.items():
             if not value.isascii():
                 raise InvalidRequest(f"the header {name} must be ASCII")
-        headers["Content-Type"] = JSON  # which the body has proved to be, whatever the client says
+        headers["content-type"] = JSON  # which the body has proved to be, whatever the client says
         if target.component:
-            headers["X-Amzn-SageMaker-Inference-Component"] = target.component
+            headers["x-amzn-sagemaker-inference-component"] = target.component
         if target.variant:
-            headers["X-Amzn-SageMaker-Target-Variant"] = target.variant
+            headers["x-amzn-sagemaker-target-variant"] = target.variant
         return Invocation(target.endpoint, body, headers, wait)
 
     def copy_headers(self, answer: Answer, prefixes: tuple[str, ...]) -> None:

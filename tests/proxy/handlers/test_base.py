@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-from tornado.web import Application
 
+from proxy.application import Application
 from proxy.config import Config
 from proxy.errors import InvalidRequest, UpstreamFailed
 from proxy.handlers.base import BaseHandler
@@ -72,8 +72,7 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         certificate_expires=None,
         state=state,
     )
-    application = Application([(r"/", handler, {"services": services, "route": "/"})])
-    server = HTTPServer(application)
+    server = HTTPServer(Application(services, [("/", "/", handler)]))
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     try:
