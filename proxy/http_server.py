@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container
 from contextlib import suppress
+from typing import cast
 
+from tornado.http1connection import HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.iostream import BaseIOStream, IOStream
 
@@ -14,18 +16,35 @@ from proxy.handlers.services import WorkerState
 # Beyond max_connections, this many more are accepted just to be told so.
 _EXCESS_CONNECTIONS = 100
 
+# Between two looks at what takes too long.
+_MOST_PAUSE_SECONDS = 1.0
+
 # Closing waits for what a handler does at the end.
 _CLOSE_SECONDS = 2.0
 
 
 class BoundedHTTPServer(HTTPServer):
-    """Tornado's server with a bound on open connections."""
+    """Tornado's server with bounds on open connections, and on what each takes to send.
 
-    def bound_connections(self, limit: int, state: WorkerState) -> None:
-        """Refuse, through ``state``, what is over ``limit``. To be called before listening."""
+    Tornado's own ``idle_connection_timeout`` and ``body_timeout`` cost each request two timers.
+    """
+
+    def bound_connections(
+        self, limit: int, idle_seconds: float, body_seconds: float, state: WorkerState
+    ) -> None:
+        """Refuse, through ``state``, what is over ``limit``. To be called before listening.
+
+        A connection has ``idle_seconds`` for a request's head, and then ``body_seconds`` for the
+        rest, give or take a tenth.
+        """
         self._limit = limit
         self._state = state
         self._empty = asyncio.Event()
+        state.idle_seconds, state.body_seconds = idle_seconds, body_seconds
+        self.conn_params.header_timeout = None
+        self._pause = min(idle_seconds / 10, body_seconds / 10, _MOST_PAUSE_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(self._pause, self._close_overdue)
 
     def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
         """Take a new connection."""
@@ -37,14 +56,23 @@ class BoundedHTTPServer(HTTPServer):
         self._empty.clear()
         if state.connections > self._limit:
             state.excess_connections.add(stream)
+        state.expect_request(stream)
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
         """Count a connection out."""
+        self._state.deadlines.pop(cast(HTTP1ServerConnection, server_conn).stream, None)
         self._state.connections -= 1
         if self._state.connections == 0:
             self._empty.set()
         super().on_close(server_conn)
+
+    def _close_overdue(self) -> None:
+        self._loop.call_later(self._pause, self._close_overdue)
+        now, deadlines = self._loop.time(), self._state.deadlines
+        for stream in [each for each, deadline in deadlines.items() if deadline <= now]:
+            del deadlines[stream]
+            stream.close()
 
     def let_go(self, idle_seconds: float) -> None:
         """From now on, answer one more request on each connection, if it comes in time.
@@ -53,7 +81,8 @@ class BoundedHTTPServer(HTTPServer):
         already, and is longer: those connections are ``state.idle_connections``.
         """
         self.conn_params.no_keep_alive = True
-        self.conn_params.header_timeout = idle_seconds
+        self._state.idle_seconds = idle_seconds
+        self._pause = min(self._pause, idle_seconds / 10)
         streams: set[BaseIOStream] = {each.stream for each in self._connections}
         self._state.idle_connections = streams - self._state.busy
 

@@ -13,9 +13,12 @@ import time
 from collections import deque
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Protocol, TextIO
+
+import msgspec
 
 _access = logging.getLogger("proxy.access")
+_lines: Lines | None = None  # where the access log goes, as ``configure`` has it
 
 # Of lines that the journal does not take yet. What is more is lost, and counted.
 _MOST_WAITING_BYTES = 4 << 20
@@ -30,7 +33,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Render ``record``; ``extra={"fields": {…}}`` adds to the object."""
         entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
@@ -40,6 +43,28 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
+
+
+class Lines(Protocol):
+    """Where lines go."""
+
+    def write_line(self, line: bytes) -> None:
+        """Write one, which ends with a line feed."""
+
+
+class StreamLines(logging.StreamHandler[TextIO]):
+    """Writes lines to a file or a terminal, and waits for it."""
+
+    def write_line(self, line: bytes) -> None:
+        """Write one, which ends with a line feed."""
+        self.acquire()
+        try:
+            self.stream.write(line.decode())
+            self.flush()
+        except (OSError, ValueError):  # it is closed, and there is nobody else to tell
+            pass
+        finally:
+            self.release()
 
 
 class JournalHandler(logging.Handler):
@@ -65,6 +90,10 @@ class JournalHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
+        self.write_line(line)
+
+    def write_line(self, line: bytes) -> None:
+        """Send a line, which ends with a line feed, or have it wait its turn."""
         with self._guard:
             if self._sender is not None:
                 if self._waiting_bytes + len(line) > _MOST_WAITING_BYTES:
@@ -122,12 +151,14 @@ class JournalHandler(logging.Handler):
 
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send every logger's records to ``stream`` (standard error) as JSON lines."""
-    handler: logging.Handler
+    global _lines
+    handler: JournalHandler | StreamLines
     if stream is None and stat.S_ISSOCK(os.fstat(sys.stderr.fileno()).st_mode):
         handler = JournalHandler(socket.socket(fileno=os.dup(sys.stderr.fileno())))
     else:
-        handler = logging.StreamHandler(stream or sys.stderr)
+        handler = StreamLines(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
+    _lines = handler if level <= logging.INFO else None
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -151,15 +182,37 @@ def log_access(
 
     ``upstream_seconds`` is how long the model took to begin its answer.
     """
-    log_fields(
-        _access,
-        logging.INFO,
-        "request",
-        **fields,
-        milliseconds=_milliseconds(time.monotonic() - began),
-        first_byte_milliseconds=None if first_byte is None else _milliseconds(first_byte - began),
-        upstream_milliseconds=None if upstream_seconds is None else _milliseconds(upstream_seconds),
-    )
+    fields["milliseconds"] = _milliseconds(time.monotonic() - began)
+    if first_byte is not None:
+        fields["first_byte_milliseconds"] = _milliseconds(first_byte - began)
+    if upstream_seconds is not None:
+        fields["upstream_milliseconds"] = _milliseconds(upstream_seconds)
+    if _lines is None:
+        log_fields(_access, logging.INFO, "request", **fields)
+        return
+    # As a record is formatted, in a tenth of the time.
+    entry: dict[str, object] = {
+        "time": _time(time.time()),
+        "level": "info",
+        "logger": _access.name,
+        "pid": os.getpid(),
+        "message": "request",
+    }
+    for name, value in fields.items():
+        if value is not None:
+            entry[name] = value
+    _lines.write_line(_encode(entry) + b"\n")
+
+
+def _encode(entry: dict[str, object]) -> bytes:
+    try:
+        return msgspec.json.encode(entry)
+    except (TypeError, ValueError):  # surrogates, say
+        return json.dumps(entry, default=str).encode()
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _milliseconds(seconds: float) -> float:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from proxy.catalog import Catalog
 from proxy.config import ModelConfig
-from proxy.control_plane import Deployment, InferenceComponent
+from proxy.control_plane import Deployment, Description, InferenceComponent
 from proxy.dialects.base import Settings
 from proxy.dialects.detection import detect
 
@@ -71,6 +71,7 @@ class Models:
         self._aliases = aliases
         self._include = include
         self._exclude = exclude
+        self._detected: dict[str, tuple[Description, str | None]] = {}  # of what, by name
 
     def offers(self, deployment: str) -> bool:
         """Whether the patterns let clients name a deployment themselves.
@@ -174,7 +175,12 @@ class Models:
 
     def _dialect(self, name: str) -> str | None:
         description = self._catalog.description(name)
-        return detect(description.image, description.environment)
+        known = self._detected.get(name)
+        if known is None or known[0] is not description:
+            known = description, detect(description.image, description.environment)
+            if description.image is not None:  # else there may be any number of names
+                self._detected[name] = known
+        return known[1]
 
     def _deployed(self, deployment: Deployment) -> Model:
         kind = "endpoint"

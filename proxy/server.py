@@ -110,10 +110,13 @@ class Worker:
             ssl_options=self._ssl_context,
             max_header_size=config.max_header_bytes * _HEADER_SLACK,
             max_body_size=_NO_LIMIT,
-            body_timeout=config.body_timeout_seconds,
-            idle_connection_timeout=config.idle_timeout_seconds,
         )
-        server.bound_connections(config.max_connections, services.state)
+        server.bound_connections(
+            config.max_connections,
+            config.idle_timeout_seconds,
+            config.body_timeout_seconds,
+            services.state,
+        )
         return server
 
     async def _drain(

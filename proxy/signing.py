@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -60,7 +62,8 @@ class Signer:
         ``host`` is the Host header's value and ``path`` the path as sent, percent-encoded.
         ``now`` is an aware datetime; the clock's when not given.
         """
-        timestamp = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        seconds = int(time.time() if now is None else now.timestamp())
+        timestamp = _timestamp(seconds)
         date = timestamp[:8]
         signed = dict(headers)
         signed["X-Amz-Date"] = timestamp
@@ -103,6 +106,12 @@ class Signer:
         return key
 
 
+@lru_cache(maxsize=4)
+def _timestamp(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
+
+
+@lru_cache(maxsize=1024)
 def _canonical_path(path: str) -> str:
     """The path without dot segments and empty ones, percent-encoded once more."""
     segments: list[str] = []

@@ -83,11 +83,14 @@ def with_model(body: bytes, model: str) -> bytes:
 
 def read_usage(data: bytes) -> Usage | None:
     """The last ``usage`` object in an answer, or in events of a stream; None without one."""
-    starts = [match.end() for match in _USAGE.finditer(data)]
-    if not starts:
-        return None
+    end, found = len(data), None
+    while found is None:
+        end = data.rfind(b'"usage"', 0, end)
+        if end < 0:
+            return None
+        found = _USAGE.match(data, end)
     try:
-        usage, _ = _json.raw_decode(data[starts[-1] :].decode(errors="replace"))
+        usage, _ = _json.raw_decode(data[found.end() :].decode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return Usage.read(usage)

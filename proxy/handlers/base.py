@@ -158,6 +158,7 @@ class BaseHandler(RequestLifecycle):
 
     def body_received(self) -> None:
         """The request is whole: answer it, if it has not been refused."""
+        self.services.state.request_received(self.stream)
         if self._refused:
             if not self._finished:
                 self.finish()

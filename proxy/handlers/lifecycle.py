@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from tornado.http1connection import HTTP1Connection
@@ -26,6 +26,10 @@ NO_ROUTE = "unknown"  # what log and metrics call a path that none takes
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _CLIENT_CLOSED_REQUEST = 499  # nginx's name for it; seen in the access log alone
 _LOGGED_METHOD_CHARACTERS = 20
+
+
+def _new_id() -> str:
+    return f"{random.getrandbits(128):032x}"
 
 
 class RequestLifecycle(Exchange):
@@ -55,7 +59,7 @@ class RequestLifecycle(Exchange):
         self.span = None if services.traces is None else self._begin_span(services.traces)
         # The client's own, if it is sane.
         offered = request.headers.get("x-request-id", "")
-        self.request_id = offered if _REQUEST_ID.fullmatch(offered) else uuid.uuid4().hex
+        self.request_id = offered if _REQUEST_ID.fullmatch(offered) else _new_id()
         self.set_header("Server", "sagemaker-proxy")
         self.set_header("X-Request-Id", self.request_id)
         self.set_header("X-Content-Type-Options", "nosniff")

@@ -43,21 +43,37 @@ class WorkerState:
     # When a drain began, these were idle, and have been since.
     idle_connections: set[BaseIOStream] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    # Until when each connection may take to send what is to come; none while an answer is.
+    deadlines: dict[BaseIOStream, float] = field(default_factory=dict)  # in the loop's time
+    idle_seconds: float = 3600.0  # for a whole head
+    body_seconds: float = 3600.0  # for a whole body, from then on
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
+
+    def expect_request(self, stream: BaseIOStream) -> None:
+        """A request may come, in time."""
+        self.deadlines[stream] = asyncio.get_running_loop().time() + self.idle_seconds
 
     def request_began(self, stream: BaseIOStream) -> None:
         """Count a request in."""
         self.busy.add(stream)
         self.idle_connections.discard(stream)
         self.newest_began = asyncio.get_running_loop().time()
+        self.deadlines[stream] = self.newest_began + self.body_seconds
         self.open_requests += 1
         self.requests += 1
         self.idle.clear()
 
+    def request_received(self, stream: BaseIOStream) -> None:
+        """A request is whole."""
+        if stream in self.busy:
+            self.deadlines.pop(stream, None)
+
     def request_ended(self, stream: BaseIOStream) -> None:
         """Count a request out."""
         self.busy.discard(stream)
+        if not stream.closed():
+            self.expect_request(stream)
         self.open_requests -= 1
         if self.open_requests == 0:
             self.idle.set()
