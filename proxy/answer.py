@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ class Answer:
         # Called once, with what has gone wrong until then, if anything has.
         self.when_closed: Callable[[BaseException | None], None] | None = None
         self._splitter = eventstream.FrameSplitter()
-        self._payloads: AsyncGenerator[bytes] | None = None
+        self._failure: ProxyError | None = None  # that the stream reports behind what was taken
 
     async def __aenter__(self) -> Answer:
         return self
@@ -42,23 +42,17 @@ class Answer:
     ) -> None:
         self.close(error)
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives; what has arrived together comes together."""
-        while True:
-            try:
-                data = await self._response.read()
-            except OSError as exc:
-                raise transport_error(exc) from exc
-            if not data:
-                return
-            if self.first_byte_seconds is None:
-                self.first_byte_seconds = time.monotonic() - self._began
+        while data := await self._read():
             yield data
 
     async def frames(self) -> AsyncIterator[bytes]:
         """An event stream's whole frames, end to end, as they arrive."""
-        async for frames in self._whole_frames():
-            yield b"".join(frames)
+        while data := await self._read():
+            if frames := _checked(self._splitter.feed, data):
+                yield b"".join(frames)
+        self._check_end()
 
     async def payloads(self) -> AsyncIterator[bytes]:
         """The model's own bytes out of an event stream. Raises what the stream reports.
@@ -73,10 +67,15 @@ class Answer:
 
         If it raises, whatever it is, the answer is closed.
         """
-        if self._payloads is None:
-            self._payloads = self._read_payloads()
         try:
-            return await anext(self._payloads, None)
+            while self._failure is None:
+                data = await self._read()
+                if not data:
+                    self._check_end()
+                    return None
+                if payload := self._payload(_checked(self._splitter.feed, data)):
+                    return payload
+            raise self._failure
         except BaseException as exc:
             self.close(exc)
             raise
@@ -88,26 +87,28 @@ class Answer:
             self.when_closed(error)
             self.when_closed = None
 
-    async def _read_payloads(self) -> AsyncGenerator[bytes]:
-        async for frames in self._whole_frames():
-            parts: list[bytes] = []
-            failure: ProxyError | None = None
-            for frame in frames:
-                message = _checked(eventstream.decode, frame)
-                if name := message.exception:
-                    failure = stream_error(name, message.payload)
-                    break
-                if message.headers.get(":event-type") == "PayloadPart":
-                    parts.append(message.payload)
-            if parts:
-                yield b"".join(parts)
-            if failure:
-                raise failure
+    async def _read(self) -> bytes:
+        try:
+            data = await self._response.read()
+        except OSError as exc:
+            raise transport_error(exc) from exc
+        if self.first_byte_seconds is None and data:
+            self.first_byte_seconds = time.monotonic() - self._began
+        return data
 
-    async def _whole_frames(self) -> AsyncIterator[list[bytes]]:
-        async for data in self.chunks():
-            if frames := _checked(self._splitter.feed, data):
-                yield frames
+    def _payload(self, frames: list[bytes]) -> bytes:
+        """What the frames carry, up to the failure that one reports."""
+        parts: list[bytes] = []
+        for frame in frames:
+            message = _checked(eventstream.decode, frame)
+            if name := message.exception:
+                self._failure = stream_error(name, message.payload)
+                break
+            if message.headers.get(":event-type") == "PayloadPart":
+                parts.append(message.payload)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _check_end(self) -> None:
         if self._splitter.pending:
             raise UpstreamFailed("the model's stream ended in the middle of an event")
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import struct
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TypeAlias
 from zlib import crc32
 
@@ -22,6 +25,7 @@ _OVERHEAD = _PRELUDE.size + _CRC.size
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MAX_HEADERS_BYTES = 128 * 1024
+_MOST_KEPT_BYTES = 1024
 MAX_PAYLOAD_BYTES = 24 * 1024 * 1024
 
 # Header value types with a fixed length: struct format by type number.
@@ -38,7 +42,7 @@ class EventStreamError(ValueError):
 class Message:
     """One decoded frame."""
 
-    headers: dict[str, HeaderValue]
+    headers: Mapping[str, HeaderValue]
     payload: bytes
 
     @property
@@ -91,7 +95,7 @@ class FrameSplitter:
 def decode(frame: bytes) -> Message:
     """Read one whole frame, as ``FrameSplitter`` gives it. Raises ``EventStreamError``."""
     headers_end = _PRELUDE.size + _PRELUDE.unpack_from(frame)[1]
-    return Message(_decode_headers(frame, headers_end), frame[headers_end:-4])
+    return Message(_read_headers(frame[_PRELUDE.size : headers_end]), frame[headers_end:-4])
 
 
 def encode_exception(name: str, payload: bytes) -> bytes:
@@ -116,16 +120,28 @@ def _encode_string_header(name: str, value: str) -> bytes:
     )
 
 
-def _decode_headers(frame: bytes, end: int) -> dict[str, HeaderValue]:
+def _read_headers(data: bytes) -> Mapping[str, HeaderValue]:
+    """The headers of a frame, which are nearly always those of the one before it."""
+    if len(data) > _MOST_KEPT_BYTES:
+        return _decode_headers(data)
+    return _kept_headers(data)
+
+
+@lru_cache(maxsize=16)
+def _kept_headers(data: bytes) -> Mapping[str, HeaderValue]:
+    return MappingProxyType(_decode_headers(data))
+
+
+def _decode_headers(data: bytes) -> dict[str, HeaderValue]:
     headers: dict[str, HeaderValue] = {}
-    at = _PRELUDE.size
+    at, end = 0, len(data)
     try:
         while at < end:
-            name_end = at + 1 + frame[at]
-            name = frame[at + 1 : name_end].decode()
+            name_end = at + 1 + data[at]
+            name = data[at + 1 : name_end].decode()
             if name in headers:
                 raise EventStreamError(f"the header {name!r} stands twice in one frame")
-            headers[name], at = _decode_value(frame, name_end)
+            headers[name], at = _decode_value(data, name_end)
     except EventStreamError:
         raise
     except (struct.error, IndexError, ValueError, OverflowError) as exc:
@@ -135,24 +151,24 @@ def _decode_headers(frame: bytes, end: int) -> dict[str, HeaderValue]:
     return headers
 
 
-def _decode_value(frame: bytes, at: int) -> tuple[HeaderValue, int]:
+def _decode_value(data: bytes, at: int) -> tuple[HeaderValue, int]:
     """The value whose type byte is at ``at``, and where the next header starts."""
-    kind = frame[at]
+    kind = data[at]
     at += 1
     if kind in (6, 7):
         start = at + 2
-        end = start + _LENGTH.unpack_from(frame, at)[0]
-        if end > len(frame):
+        end = start + _LENGTH.unpack_from(data, at)[0]
+        if end > len(data):
             raise EventStreamError("a header reaches beyond its frame")
-        return (frame[start:end].decode() if kind == 7 else frame[start:end]), end
+        return (data[start:end].decode() if kind == 7 else data[start:end]), end
     if kind in (0, 1):
         return kind == 0, at
     if kind in _FIXED:
-        return _FIXED[kind].unpack_from(frame, at)[0], at + _FIXED[kind].size
+        return _FIXED[kind].unpack_from(data, at)[0], at + _FIXED[kind].size
     if kind == 5:
-        return _LONG.unpack_from(frame, at)[0], at + 8
+        return _LONG.unpack_from(data, at)[0], at + 8
     if kind == 8:
-        return _EPOCH + timedelta(milliseconds=_LONG.unpack_from(frame, at)[0]), at + 8
+        return _EPOCH + timedelta(milliseconds=_LONG.unpack_from(data, at)[0]), at + 8
     if kind == 9:
-        return uuid.UUID(bytes=frame[at : at + 16]), at + 16
+        return uuid.UUID(bytes=data[at : at + 16]), at + 16
     raise EventStreamError(f"a header has the unknown type {kind}")

@@ -147,7 +147,7 @@ class OperationHandler(RelayHandler):
         self.write(sse.event(b" ".join(lines)))
 
     async def _events(self, answer: Answer, reader: Stream) -> AsyncIterator[bytes]:
-        async for payload in answer.payloads():
+        while (payload := await answer.take()) is not None:
             if events := reader.feed(payload):
                 self._check(reader)
                 yield events
