@@ -12,7 +12,7 @@ PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux
 SWAGGER_UI := 5.35.0
 DOCS := proxy/assets/docs
 
-.PHONY: demo demo-llm test lint wheelhouse docs-assets clean
+.PHONY: demo demo-llm test lint bench bench-quick wheelhouse docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -30,6 +30,12 @@ lint: $(VENV)/installed
 	$(VENV)/bin/ansible-lint --nocolor -q
 	$(VENV)/bin/cfn-lint
 
+bench: $(VENV)/installed ## the proxy beside other gateways, which it installs into .bench; takes long
+	@$(RUN) -m tests.benchmark
+
+bench-quick: $(VENV)/installed ## a short round of the same, written to .bench/results
+	@$(RUN) -m tests.benchmark --quick --results .bench/results
+
 wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for Graviton
 	@echo "Downloading wheels for Python $(PYTHON_VERSION) on $(ARCH) into .wheelhouse…"
 	@for lock in requirements.txt roles/certificates/files/certbot-requirements.txt; do \
@@ -44,7 +50,7 @@ docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs np
 	  sha256sum --check SHA256SUMS
 
 clean:
-	rm -rf $(VENV) .venv-llm .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-llm .bench .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV), about a minute on the first run…"

@@ -1,0 +1,1 @@
+"""Ours beside other gateways: the same work, the same core, one after another."""

@@ -1,0 +1,1 @@
+"""What is measured: each gateway with its installation, its start, and its requests."""
