@@ -142,6 +142,9 @@ class Catalog:
         Until the first listing, nothing is known of any; that one is waited for only so long, from
         the start on, as it takes where all is well.
         """
+        names = [name for name in names if name not in self._descriptions]
+        if not names:
+            return
         seconds = self._first_until - asyncio.get_running_loop().time()
         if not self._tried.is_set() and seconds > 0:
             with suppress(TimeoutError):

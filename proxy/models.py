@@ -71,13 +71,16 @@ class Models:
         self._aliases = aliases
         self._include = include
         self._exclude = exclude
-        self._detected: dict[str, tuple[Description, str | None]] = {}  # of what, by name
+        self._offers_all = tuple(include) == ("*",) and not exclude
+        self._found: dict[str, tuple[Description, Target]] = {}  # of what, by name
 
     def offers(self, deployment: str) -> bool:
         """Whether the patterns let clients name a deployment themselves.
 
         Where an endpoint is excluded, so are its inference components.
         """
+        if self._offers_all:
+            return True
         names = {deployment, deployment.partition("/")[0]}
         return any(fnmatchcase(deployment, pattern) for pattern in self._include) and not any(
             fnmatchcase(name, pattern) for name in names for pattern in self._exclude
@@ -122,8 +125,17 @@ class Models:
             return sorted(targets, key=lambda target: not self._may_serve(target))
         if self.offers(name) and await self._catalog.exists(name):
             await self._catalog.until_described([name])
-            return [self._deployment(name)]
+            return [self._known_deployment(name)]
         return []
+
+    def _known_deployment(self, name: str) -> Target:
+        description = self._catalog.description(name)
+        found = self._found.get(name)
+        if found is None or found[0] is not description:
+            found = description, self._deployment(name)
+            if description.image is not None:  # else there is any number of such names
+                self._found[name] = found
+        return found[1]
 
     def _may_serve(self, target: Target) -> bool:
         status = self._catalog.status(target.name)
@@ -175,12 +187,7 @@ class Models:
 
     def _dialect(self, name: str) -> str | None:
         description = self._catalog.description(name)
-        known = self._detected.get(name)
-        if known is None or known[0] is not description:
-            known = description, detect(description.image, description.environment)
-            if description.image is not None:  # else there may be any number of names
-                self._detected[name] = known
-        return known[1]
+        return detect(description.image, description.environment)
 
     def _deployed(self, deployment: Deployment) -> Model:
         kind = "endpoint"

@@ -58,7 +58,7 @@ class Exchange:
         self._connection = connection
         self._status = 200
         self._reason = "OK"
-        self._headers: dict[str, str] = {}  # by their names in lower case
+        self._headers = _Headers()
         self._unsent: list[bytes] = []
         self._headers_written = False
         self._finished = False
@@ -86,7 +86,7 @@ class Exchange:
 
     def set_header(self, name: str, value: str) -> None:
         """Have one header ``name``, whatever there was of it."""
-        self._headers[name.lower()] = value
+        self._headers[_shown(name)] = value
 
     def write(self, chunk: bytes) -> None:
         """Add to the answer."""
@@ -105,9 +105,9 @@ class Exchange:
         if not self._headers_written:
             self._headers_written = True
             line = ResponseStartLine("", self._status, self._reason)
-            headers = _Headers({_shown(name): value for name, value in self._headers.items()})
-            headers["Date"] = _date(int(time.time()))
-            return self._connection.write_headers(line, cast(HTTPHeaders, headers), chunk)
+            self._headers["Date"] = _date(int(time.time()))
+            headers = cast(HTTPHeaders, self._headers)
+            return self._connection.write_headers(line, headers, chunk)
         if chunk:
             return self._connection.write(chunk)
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -117,7 +117,7 @@ class Exchange:
     def finish(self) -> asyncio.Future[None]:
         """Complete the answer."""
         if not self._headers_written and self._status not in _WITHOUT_BODY:
-            self._headers.setdefault("content-length", str(sum(map(len, self._unsent))))
+            self._headers.setdefault("Content-Length", str(sum(map(len, self._unsent))))
         self._connection.set_close_callback(None)
         done = self.flush()
         self._connection.finish()
@@ -129,7 +129,10 @@ class Exchange:
 
 
 class _Headers(dict[str, str]):
-    """As much of ``HTTPHeaders`` as ``write_headers`` uses, which checks them for line ends."""
+    """By their names as ``_shown``: as much of ``HTTPHeaders`` as ``write_headers`` uses.
+
+    That checks them for line ends.
+    """
 
     def get_all(self) -> Any:
         return self.items()

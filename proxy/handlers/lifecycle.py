@@ -92,7 +92,7 @@ class RequestLifecycle(Exchange):
         """Send what has been written; done when the socket has taken it."""
         if self._first_byte is None:
             self._first_byte = time.monotonic()
-            if self.request.version == "HTTP/1.0" and "content-length" not in self._headers:
+            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
                 # Only the connection's end can tell where this answer ends.
                 self.close_when_sent = True
                 self.request.theirs.pop("Connection", None)
@@ -118,6 +118,10 @@ class RequestLifecycle(Exchange):
             done = asyncio.get_running_loop().create_future()
             done.set_result(None)
             return done
+        except Exception:  # a length, say, that is not the answer's
+            self.stream.close()
+            self._end()
+            raise
         if unsent is None:
             self._end()
         else:

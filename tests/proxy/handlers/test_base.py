@@ -1,6 +1,7 @@
 """What goes wrong in a handler is answered, logged and never told in detail."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,6 +49,18 @@ class RefusingLate(Public):
         self.write(b"the first half")
         await self.flush()
         raise UpstreamFailed("gone")
+
+
+class TooShort(Public):
+    async def respond(self, *path: str) -> None:
+        self.set_header("Content-Length", "100")
+        self.write(b"the first half")
+
+
+class NoHeader(Public):
+    async def respond(self, *path: str) -> None:
+        self.set_header("X-Told", "one\r\nX-Untold: two")
+        self.write(b"whole")
 
 
 @asynccontextmanager
@@ -111,6 +124,21 @@ async def test_an_answer_that_fails_late_cannot_pass_for_whole(
                 await answer.read()
         async with asyncio.timeout(5):
             await state.idle.wait()
+
+
+@pytest.mark.parametrize("handler", [TooShort, NoHeader])
+async def test_an_answer_that_cannot_be_sent_ends_its_connection(
+    handler: type[BaseHandler], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(handler) as (url, state):
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                async with session.get(url) as answer:
+                    await answer.read()
+        async with asyncio.timeout(5):
+            await state.idle.wait()
+        gc.collect()
+    assert [record for record in caplog.records if record.exc_info]
 
 
 async def test_an_error_replaces_what_was_not_sent_yet(caplog: pytest.LogCaptureFixture) -> None:
