@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -9,6 +10,13 @@ MOST_HEAD_BYTES = 64 * 1024
 _MOST_SIZE_LINE_BYTES = 1024
 
 _HEX = frozenset(b"0123456789abcdefABCDEF")
+
+_MOST_LENGTH_DIGITS = 18
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+
+# What a value may not hold is read as a space, so that it can be passed on.
+_SPACES = bytes.maketrans(_CONTROLS := bytes({*range(32), 127} - {9}), b" " * len(_CONTROLS))
 
 
 class BadResponse(ValueError):
@@ -86,15 +94,19 @@ class ResponseReader:
             data = data[end + 4 :]
             if status >= 200:
                 break  # else it is about to come
+            if status < 100 or status == 101:
+                raise BadResponse("the response has a status of which nobody has asked")
         self._pending = b""
-        self.head = Head(status, headers)
         self._expect_body(status, version, headers)
+        self.head = Head(status, headers)
         return data
 
     def _expect_body(self, status: int, version: bytes, headers: dict[str, str]) -> None:
         options = headers.get("connection", "").lower()
         self.keeps_alive = version == b"HTTP/1.1" and "close" not in options
         length, coding = headers.get("content-length"), headers.get("transfer-encoding")
+        if status == 204 or coding is not None:
+            headers.pop("content-length", None)  # it says nothing
         if status in (204, 304):
             self._expects = _Expects.NOTHING
         elif coding is not None:
@@ -103,7 +115,8 @@ class ResponseReader:
             self._expects = _Expects.SIZE
             self.keeps_alive = self.keeps_alive and length is None
         elif length is not None:
-            if not (length.isascii() and length.isdecimal()):
+            is_number = length.isascii() and length.isdecimal()
+            if not is_number or len(length) > _MOST_LENGTH_DIGITS:
                 raise BadResponse("the response has no valid length")
             self._left = int(length)
             self._expects = _Expects.BODY if self._left else _Expects.NOTHING
@@ -182,11 +195,10 @@ def _parse_head(head: bytes) -> tuple[int, bytes, dict[str, str]]:
     headers: dict[str, str] = {}
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")
-        # A name that begins or ends with a space is part of another line, or worse.
-        if not colon or not raw_name or raw_name.strip() != raw_name:
+        if not colon or not _TOKEN.fullmatch(raw_name):
             raise BadResponse("the response has a header without a name")
         name = raw_name.decode("latin-1").lower()
-        value = raw_value.strip(b" \t").decode("latin-1")
+        value = raw_value.translate(_SPACES).strip(b" \t").decode("latin-1")
         if name in headers:
             if name == "content-length" and headers[name] == value:
                 continue

@@ -109,6 +109,24 @@ def test_anything_else_is_an_error(pieces: list[bytes]) -> None:
         read([*pieces, b"\r\n\r\n"], ends=True)
 
 
+def test_a_value_can_be_passed_on_whatever_is_in_it() -> None:
+    head = b"HTTP/1.1 200 OK\r\na: \x00b\nc: \x7fd\te\r\nContent-Length: 0\r\n\r\n"
+    assert read([head]).headers["a"] == "b c:  d\te"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"200 OK\r\nTransfer-Encoding: chunked", b"2\r\nok\r\n0\r\n\r\n"),
+        (b"204 No Content", b""),
+    ],
+)
+def test_a_length_that_is_not_the_bodys_is_not_told(head: bytes, body: bytes) -> None:
+    whole = read([b"HTTP/1.1 " + head + b"\r\nContent-Length: 50\r\n\r\n" + body])
+    assert whole.is_whole
+    assert "content-length" not in whole.headers
+
+
 def test_without_a_length_the_connections_end_is_the_bodys() -> None:
     pieces = [b"HTTP/1.0 200 OK\r\n\r\nab", b"cd"]
     assert not read(pieces).is_whole
@@ -147,6 +165,11 @@ def test_more_than_was_announced_is_nobodys() -> None:
         b"HTTP/1.1 200 OK\r\n: no name\r\n",
         b"HTTP/1.1 200 OK\r\nname : value\r\n",
         b"HTTP/1.1 200 OK\r\nname: value\r\n folded: on\r\n",
+        b"HTTP/1.1 200 OK\r\nna me: value\r\n",
+        b"HTTP/1.1 200 OK\r\nn\x01: value\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n",
+        b"HTTP/1.1 000 Nothing\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1_0\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
