@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import cast
 
 from proxy.http_response import BadResponse, Head, ResponseReader
@@ -118,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._free = free
         self._lost = lost
         self._transport: asyncio.Transport | None = None
+        self._poll = select.poll()
         self._response: Response | None = None  # that is still to arrive
         self._sending = False
         self._full = False  # there is no more room to write
@@ -129,6 +132,13 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether a request may be sent, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def is_usable(self) -> bool:
+        """Whether that is so, and nothing has come unasked, be it the other side's end.
+
+        The loop may not have looked at the socket since.
+        """
+        return self.is_open and not self._poll.poll(0)
 
     async def send(self, head: bytes, body: bytes) -> Response:
         """Send a request, and return when the head of its response is here.
@@ -161,11 +171,15 @@ class Connection(asyncio.Protocol):
         for at in range(0, len(body), _PIECE_BYTES):
             while self._full and response.reader.head is None:
                 await response.wait()
-            if response.reader.head is not None:
+            if response.reader.head is None:
+                self._write(pieces[at : at + _PIECE_BYTES])
+            elif response.status < HTTPStatus.MULTIPLE_CHOICES:
+                self._write(pieces[at:])  # who answers while it reads is read while we send
+                return
+            else:
                 # It is refused before it has been read. The rest would be for nobody.
                 response.reader.keeps_alive = False
                 return
-            self._write(pieces[at : at + _PIECE_BYTES])
 
     def _write(self, data: bytes | memoryview) -> None:
         if self._transport is not None:
@@ -196,6 +210,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_PIECE_BYTES)
         plain = transport.get_extra_info("socket")
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._poll.register(plain.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """Something has arrived."""
@@ -216,7 +231,9 @@ class Connection(asyncio.Protocol):
             cast(asyncio.Transport, self._transport).pause_reading()
 
     def eof_received(self) -> None:
-        """Nothing more will arrive; ``connection_lost`` follows."""
+        """Nothing more will arrive; ``connection_lost`` follows, at once if nobody waits."""
+        if self._response is None:
+            self.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It has ended."""
@@ -224,16 +241,20 @@ class Connection(asyncio.Protocol):
         self._stop_timer()
         response, self._response = self._response, None
         if response is not None:
-            try:
-                if exc is not None:
-                    raise exc
+            self._end(response, exc)
+        self._lost(self)
+
+    def _end(self, response: Response, cause: Exception | None) -> None:
+        try:
+            if cause is None:
                 response.reader.end()
                 response.wake()
-            except (OSError, BadResponse) as cause:
-                error = ConnectionBroken(f"{type(cause).__name__}: {cause}")
-                error.__cause__ = cause
-                response.fail(error)
-        self._lost(self)
+                return
+        except BadResponse as exc:
+            cause = exc
+        error = ConnectionBroken(f"{type(cause).__name__}: {cause}")
+        error.__cause__ = cause
+        response.fail(error)
 
     def pause_writing(self) -> None:
         """There is enough to be sent."""
@@ -258,7 +279,8 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._paused = False
             cast(asyncio.Transport, self._transport).resume_reading()
-        if response.reader.keeps_alive and self.is_open:
+        unsent = cast(asyncio.Transport, self._transport).get_write_buffer_size()
+        if response.reader.keeps_alive and self.is_open and not unsent:
             self.idle_since = self.loop.time()
             self._free(self)
         else:

@@ -7,6 +7,7 @@ import ssl
 from collections import deque
 
 from proxy.connection import Connection, Response
+from proxy.dialing import dial
 
 
 class ConnectFailed(OSError):
@@ -75,8 +76,9 @@ class ConnectionPool:
         while True:
             while self._idle:
                 connection = self._idle.pop()
-                if connection.is_open:
+                if connection.is_usable():
                     return connection
+                connection.close()
             if self._taken < self._most:
                 self._taken += 1
                 return await self._open()
@@ -89,8 +91,9 @@ class ConnectionPool:
                 raise
             if given is None:
                 return await self._open()
-            if given.is_open:
+            if given.is_usable():
                 return given
+            given.close()
 
     async def _open(self) -> Connection:
         """Make one of those that are taken."""
@@ -108,15 +111,23 @@ class ConnectionPool:
     async def _connect(self, connection: Connection) -> None:
         try:
             async with asyncio.timeout(self._connect_seconds):
-                await self._loop.create_connection(
-                    lambda: connection, self._host, self._port, ssl=self._ssl_context
-                )
+                sock = await dial(self._host, self._port)
+                try:
+                    name = self._host if self._ssl_context else None
+                    await self._loop.create_connection(
+                        lambda: connection, sock=sock, ssl=self._ssl_context, server_hostname=name
+                    )
+                except BaseException:
+                    sock.close()
+                    raise
         except TimeoutError as exc:
             raise ConnectTimeout(f"no connection within {self._connect_seconds:g} s") from exc
         except OSError as exc:
             # A certificate that is refused will be so the next time.
             is_final = isinstance(exc, ssl.SSLError)
             raise ConnectFailed(f"{type(exc).__name__}: {exc}", is_final=is_final) from exc
+        if not connection.is_open:
+            raise ConnectFailed("the connection ended as soon as it was made")
 
     def _free(self, connection: Connection) -> None:
         """A connection may be used again."""

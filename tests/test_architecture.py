@@ -72,7 +72,7 @@ LAYERS = (
     ),
     ("proxy.dialects.table",),
     ("proxy.config",),
-    ("proxy.connection",),
+    ("proxy.connection", "proxy.dialing"),
     ("proxy.connection_pool",),
     (
         "proxy.answer",

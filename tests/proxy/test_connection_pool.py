@@ -188,6 +188,20 @@ class TestKeeping:
         (await server.accept())[1].write(OK)
         assert await read_all(await again) == b"ok"
 
+    async def test_one_whose_end_is_not_noticed_yet_is_not(self) -> None:
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            pool = make(listening.getsockname()[1])
+            for _ in range(3):
+                asked = ask(pool)
+                there, _ = await loop.sock_accept(listening)
+                await loop.sock_recv(there, len(HEAD))
+                await loop.sock_sendall(there, OK)
+                await read_all(await asked)
+                there.close()  # the next one asks before the loop has looked
+        await pool.close()
+
     async def test_one_that_speaks_unasked_is_ended(
         self, server: Server, pool: ConnectionPool
     ) -> None:
@@ -364,6 +378,19 @@ class TestFailures:
         with pytest.raises(ConnectionBroken):
             await asked
 
+    async def test_an_error_of_any_kind_is_told_and_takes_no_room(self, server: Server) -> None:
+        pool = make(server.port, most=1)
+        asked = ask(pool)
+        await take_request(await server.accept())
+        (connection,) = pool._all
+        connection.connection_lost(RuntimeError("nobody has foreseen this"))
+        with pytest.raises(ConnectionBroken):
+            await asked
+        again = ask(pool)
+        (await server.accept())[1].write(OK)
+        assert await read_all(await again) == b"ok"
+        await pool.close()
+
     async def test_what_came_before_the_break_is_read_first(
         self, server: Server, pool: ConnectionPool
     ) -> None:
@@ -457,6 +484,18 @@ class TestBackPressure:
         again = ask(pool)
         (await server.accept())[1].write(OK)
         assert await read_all(await again) == b"ok"
+
+    async def test_one_that_is_answered_while_it_is_read_is_sent_to_its_end(
+        self, server: Server, pool: ConnectionPool
+    ) -> None:
+        body = bytes(self.SIZE // 4)
+        asked = ask(pool, body)
+        there = await server.accept()
+        there[1].write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        response = await asked
+        await take_request(there, body)
+        there[1].write(b"ok")
+        assert await read_all(response) == b"ok"
 
     async def test_one_that_nobody_takes_is_given_up(self, server: Server) -> None:
         pool = make(server.port, read=0.1)
