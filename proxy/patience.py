@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ class Patience:
             await self._beat_until(trying, None)
         except BaseException:
             trying.cancel()
+            trying.add_done_callback(_let_go)
             raise
         return trying.result()
 
@@ -64,3 +65,11 @@ class Patience:
             # Those that wait at once for the same request wait as long as one.
             self._wait.seconds = max(self._wait.seconds, loop.time() - self._began)
         return done.done()
+
+
+def _let_go(tried: asyncio.Future[Any]) -> None:
+    """What came as nobody waited any more may hold a connection."""
+    if not tried.cancelled() and tried.exception() is None:
+        close = getattr(tried.result(), "close", None)
+        if close is not None:
+            close()

@@ -187,13 +187,13 @@ def _checked(reader: Stream, events: bytes) -> bytes:
 
 async def _first_events(answer: Answer, reader: Stream) -> bytes:
     """Wait for them; none if the stream ends before. Raises what it, or its container, reports."""
-    while (payload := await answer.take()) is not None:
-        events = reader.feed(payload)
-        if reader.error is not None:
-            answer.close(reader.error)
-            raise reader.error
-        if events:
-            return events
+    try:
+        while (payload := await answer.take()) is not None:
+            if events := _checked(reader, reader.feed(payload)):
+                return events
+    except BaseException as exc:
+        answer.close(exc)
+        raise
     return b""
 
 

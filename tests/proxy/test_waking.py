@@ -341,3 +341,23 @@ async def test_a_beat_that_fails_ends_its_call_alone(monkeypatch: pytest.MonkeyP
         await call(state, model, Wait(client_is_gone))
     model.wakes_at = 0
     assert await other == "answer"
+
+
+async def test_what_comes_as_its_caller_leaves_is_closed() -> None:
+    class Answer:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+
+    answer = Answer()
+
+    async def attempt() -> Answer:
+        caller.cancel()  # it is told when this has returned
+        return answer
+
+    caller = asyncio.create_task(patience.Patience(1, Wait()).during(attempt()))
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.sleep(0)
+    assert answer.closed
