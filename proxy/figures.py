@@ -53,7 +53,7 @@ class Figures:
         self._knows = knows
         self._rows = _resume(self._file)
         self._number = sum(map(len, self._rows.values()))
-        self._changed = False
+        self._changed = bool(self._rows)  # nobody waits any more
         self._writing = threading.Lock()
 
     def request_ended(

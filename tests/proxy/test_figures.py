@@ -90,6 +90,21 @@ async def test_waiting_is_of_this_moment(tmp_path: Path) -> None:
     assert (await one.of_key("alice"))["sleeper"].waking == 1
 
 
+async def test_nobody_waits_for_what_a_worker_that_was_killed_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = Figures(tmp_path, 0)
+    killed.wait_began("alice", "sleeper")
+    await written(killed)
+    monkeypatch.setattr(figures, "_WRITE_SECONDS", 0.001)
+    following = Figures(tmp_path, 0)
+    writing = asyncio.create_task(following.keep_written())
+    async with asyncio.timeout(10):
+        while (await following.of_key("alice"))["sleeper"].waking:
+            await asyncio.sleep(0.001)
+    writing.cancel()
+
+
 async def test_names_that_no_model_has_are_one(tmp_path: Path) -> None:
     one = Figures(tmp_path, 0, {"chat"}.__contains__)
     for number in range(10):
