@@ -178,6 +178,14 @@ class TestSigningIn:
         another.goto("/console")
         expect(another.get_by_label("API key")).to_be_visible()
 
+    def test_signing_out_leaves_nothing_behind(self, page: Page, proxy: RunningProxy) -> None:
+        sign_in(page, proxy.key)
+        say(page, "A secret")
+        expect(page.locator(".facts")).to_be_visible()
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_focused()
+        assert "A secret" not in page.content()
+
     def test_signing_out_forgets_it(self, page: Page, proxy: RunningProxy) -> None:
         sign_in(page, proxy.key)
         say(page, "Hello")
@@ -321,6 +329,39 @@ class TestChat:
         expect(refusal).to_contain_text("Request ")
         complaints.forget_status(429)
 
+    def test_a_container_that_refuses_its_own_key_signs_nobody_out(
+        self, page: Page, proxy: RunningProxy, complaints: Complaints
+    ) -> None:
+        refusal = {"error": {"message": "who are you?", "code": None}}
+        page.route("**/v1/chat/completions", lambda route: route.fulfill(status=401, json=refusal))
+        sign_in(page, proxy.key)
+        say(page, "Hello")
+        expect(page.locator(".message .error")).to_contain_text("Who are you?")
+        expect(model(page, "demo-chat")).to_be_visible()
+        complaints.forget_status(401)
+
+    def test_events_are_whole_wherever_they_are_cut(self, page: Page) -> None:
+        seen = page.evaluate("""async () => {
+          const { events } = await import("/console/api.js");
+          const bytes = new TextEncoder().encode(
+            ": waking\\r\\n\\r\\ndata: é1\\ndata: 2\\n\\ndata:" + "x".repeat(30) +
+            "\\r\\n\\ndata: [DONE]\\n\\n"
+          );
+          const read = async (size) => {
+            const body = new ReadableStream({ start(into) {
+              for (let at = 0; at < bytes.length; at += size) {
+                into.enqueue(bytes.slice(at, at + size));
+              }
+              into.close();
+            } });
+            return JSON.stringify(await Array.fromAsync(events({ body })));
+          };
+          return [...new Set(await Promise.all([1, 2, 3, 5, 7, 11, 1000].map(read)))];
+        }""")
+        assert [json.loads(each) for each in seen] == [
+            [{"comment": "waking"}, *({"data": data} for data in ("é1\n2", "x" * 30, "[DONE]"))]
+        ]
+
     def test_a_stream_that_breaks_keeps_what_came_and_says_so(
         self, page: Page, proxy: RunningProxy, deployed: Emulator
     ) -> None:
@@ -405,6 +446,25 @@ class TestRaw:
         expect(page.get_by_label("Answer")).to_contain_text('"OriginalStatusCode": 415')
         complaints.forget_status(424)
 
+    def test_numbers_keep_their_digits(self, page: Page, proxy: RunningProxy) -> None:
+        sign_in(page, proxy.key)
+        page.get_by_role("tab", name="Raw").click()
+        page.get_by_label("Endpoint").select_option("demo-echo")
+        page.get_by_label("Content-Type").fill("application/json")
+        page.get_by_label("Body").fill('{"id":12345678901234567890,"is":[1.0,1e400]}')
+        page.get_by_role("tabpanel").get_by_role("button", name="Send").click()
+        expect(page.get_by_label("Answer")).to_have_text(
+            '{ "id": 12345678901234567890, "is": [ 1.0, 1e400 ] }'
+        )
+
+    def test_a_header_that_cannot_be_sent_is_told(self, page: Page, proxy: RunningProxy) -> None:
+        sign_in(page, proxy.key)
+        page.get_by_role("tab", name="Raw").click()
+        expect(model(page, "demo-chat")).to_be_visible()
+        page.get_by_label("Accept").fill("текст")
+        page.get_by_role("tabpanel").get_by_role("button", name="Send").click()
+        expect(page.locator("#raw-answer")).to_contain_text("A header can hold nothing but ASCII")
+
     def test_an_image_comes_back_as_one(
         self, page: Page, proxy: RunningProxy, tmp_path: Path
     ) -> None:
@@ -426,10 +486,10 @@ class TestRaw:
         sign_in(page, proxy.key)
         page.get_by_role("tab", name="Raw").click()
         page.get_by_label("Endpoint").select_option("demo-echo")
-        page.get_by_label("Body").fill("it's,1\n“two”,2")
+        page.get_by_label("Body").fill("@it's,1\n“two”,2")
         page.locator("#raw").get_by_text("The same with curl and Python").click()
         code = page.get_by_label(f"{language} example").locator("visible=true").inner_text()
-        assert run(code, language, proxy).strip() == "it's,1\n“two”,2"
+        assert run(code, language, proxy).strip() == "@it's,1\n“two”,2"
 
 
 class TestLive:
@@ -473,6 +533,44 @@ class TestLive:
         expect(page.locator(".readout").first).to_contain_text(re.compile("^(now|2 s ago): "))
         page.mouse.move(0, 0)
         expect(page.locator(".readout").first).to_have_text("last 5 minutes")
+
+    def test_what_has_not_changed_stays_where_it_is(
+        self, open_page: Callable[..., Opened], proxy: RunningProxy
+    ) -> None:
+        page, _ = open_page("phone")
+        sign_in(page, proxy.key)
+        say(page, "Hello")
+        table = page.locator("#by-model .scrolls")
+        expect(table).to_be_visible(timeout=10_000)
+        expect(page.get_by_role("row").filter(has_text="demo-chat")).to_be_visible()
+        page.wait_for_timeout(4500)  # the model has got its colour
+        table.evaluate("table => { table.scrollLeft = 40; table.focus(); }")
+        button = model(page, "demo-chat").element_handle()
+        assert button
+        page.wait_for_timeout(4500)  # two more answers
+        assert table.evaluate("table => table.scrollLeft") == 40
+        expect(table).to_be_focused()
+        assert button.evaluate("button => button.isConnected")
+
+    def test_where_nothing_was_asked_nothing_is_drawn(self, page: Page) -> None:
+        rates = page.evaluate("""async () => {
+          const { History } = await import("/console/rates.js");
+          const history = new History();
+          const row = (requests) => ({ model: "one", requests, client_errors: 0, server_errors: 0,
+            streams: 0, first_token_seconds: 0, prompt_tokens: 0, completion_tokens: 0 });
+          const rates = () => history.series("one", (counts) => counts.requests / counts.seconds);
+          const add = (time, requests) => history.add({ time, models: [row(requests)] });
+          add(0, 0); add(2, 2); add(22, 100); add(24, 104);
+          const gap = rates();
+          add(23, 106); add(25, 108);
+          const clockSetBack = rates();
+          add(100_000, 1_000_000); add(100_002, 1_000_000);
+          return { gap, clockSetBack, hours: rates() };
+        }""")
+        assert rates["gap"] == [1, *[None] * 10, 2]
+        assert rates["clockSetBack"] == [1]
+        assert set(rates["hours"][:-1]) == {None}
+        assert (len(rates["hours"]), rates["hours"][-1]) == (154, 0)
 
     def test_a_proxy_that_is_away_is_told_and_found_again(
         self, page: Page, proxy: RunningProxy, complaints: Complaints

@@ -1,7 +1,7 @@
 // The chat playground: streams, times and stops an answer, and shows the same call as code.
 
 import { ApiError, call, events } from "./api.js";
-import { byId, element } from "./elements.js";
+import { byId, element, tell } from "./elements.js";
 import { chatExamples, showExamples } from "./examples.js";
 import { isWaking } from "./figures.js";
 
@@ -75,9 +75,8 @@ function showCode() {
   showExamples(byId("chat-examples"), chatExamples(body(asked.length ? asked : fallback)));
 }
 
-function status(text, kind = "") {
-  byId("chat-status").textContent = text;
-  byId("chat-status").className = `status ${kind}`;
+function status(...words) {
+  tell(byId("chat-status"), ...words);
 }
 
 function bubble(role, text) {
@@ -107,7 +106,7 @@ async function answer() {
   setRunning(true);
   root.classList.add("pending");
   content.setAttribute("aria-busy", "true");
-  const ticking = setInterval(() => status(meter.words()), 100);
+  const ticking = setInterval(() => status(...meter.words()), 100);
   let text = "";
   let ending = "";
   try {
@@ -211,11 +210,11 @@ class Meter {
   // While it goes on.
   words() {
     const seconds = ((performance.now() - this.#began) / 1000).toFixed(1);
-    if (this.#first !== null) return `${this.#firstToken()} · ${this.#speed(this.#pieces)} · ${seconds} s`;
+    if (this.#first !== null) return [this.#firstToken(), `${this.#speed(this.#pieces)} · ${seconds} s`];
     if (this.waking || isWaking(this.#model)) {
-      return `${this.#model} is asleep and is being woken, which can take minutes · ${seconds} s`;
+      return [`${this.#model} is asleep and is being woken, which can take minutes`, `${seconds} s`];
     }
-    return `Waiting for the first token · ${seconds} s`;
+    return ["Waiting for the first token", `${seconds} s`];
   }
 
   // Afterwards.

@@ -1,11 +1,11 @@
 // The console: signs in and out, and joins the models, the live figures and the playground.
 
 import { ApiError, callJson, forgetKey, keepKey, storedKey } from "./api.js";
-import { canChat, chatModel, chooseChatModel, offerChatModels, startChat, stopChat } from "./chat.js";
+import { canChat, chatModel, chooseChatModel, offerChatModels, startChat } from "./chat.js";
 import { byId } from "./elements.js";
 import { startFigures, stopFigures } from "./figures.js";
 import { markChosen, startModels, stopModels } from "./models.js";
-import { chooseEndpoint, offerEndpoints, rawEndpoint, startRaw, stopRaw } from "./raw.js";
+import { chooseEndpoint, offerEndpoints, rawEndpoint, startRaw } from "./raw.js";
 
 const PRINTABLE = /^[\x21-\x7e]+$/; // what a header can hold
 
@@ -35,8 +35,8 @@ function signOut(message = "") {
   forgetKey();
   stopFigures();
   stopModels();
-  stopChat();
-  stopRaw();
+  startChat(); // nothing of what was said stays behind
+  startRaw();
   showWelcome(message);
 }
 

@@ -34,6 +34,13 @@ export function notice(text, { kind = "", button = "", onclick = null } = {}) {
   );
 }
 
+// What goes on, in words that are read out when they change; `figures` change too often for that.
+export function tell(place, words, figures = "") {
+  const [said, shown] = place.children;
+  if (said.textContent !== words) said.textContent = words;
+  shown.textContent = figures && ` · ${figures}`;
+}
+
 // Grey lines where content will be.
 export function skeleton(lines) {
   const bars = Array.from({ length: lines }, () => element("div", { class: "skeleton" }));

@@ -37,7 +37,7 @@ export function rawExamples(path, headers, body, file) {
   return {
     curl:
       `curl ${quote(`${BASE}/${path}`)} \\\n  -H "Authorization: Bearer $API_KEY" \\\n${lines}` +
-      `  --data-binary ${file ? quote(`@${file}`) : quote(body)}`,
+      (file ? `  --data-binary ${quote(`@${file}`)}` : `  --data-raw ${quote(body)}`),
     Python:
       `import os\nimport sys\n\nimport requests\n\n` +
       `answer = requests.post(\n    ${python(`${BASE}/${path}`)},\n` +

@@ -5,10 +5,12 @@ import { Chart } from "./chart.js";
 import { byId, element, notice, skeleton } from "./elements.js";
 import { History, MEASURES, OTHERS, SAMPLE_SECONDS, number } from "./rates.js";
 
+const PATIENCE_SECONDS = 10;
+
 const charts = MEASURES.map(({ title, format }) => new Chart(title, format));
 
 let history = new History();
-let timer = null;
+let timer = null; // while nothing is asked
 let waking = new Map(); // models, and how many requests wait for each to wake
 
 export const isWaking = (model) => (waking.get(model) ?? 0) > 0;
@@ -17,12 +19,14 @@ export function startFigures() {
   history = new History();
   waking = new Map();
   byId("charts").replaceChildren(...charts.map((chart) => chart.root));
+  for (const chart of charts) chart.draw([], null);
   byId("by-model").replaceChildren(skeleton(2));
   byId("live-note").textContent = "";
   ask();
 }
 
 export function stopFigures() {
+  history = new History(); // what is asked is for the one before
   clearTimeout(timer);
   timer = null;
 }
@@ -40,18 +44,26 @@ export function colourOf(model) {
   return at < 0 ? null : at;
 }
 
+// One question at a time, for an answer that does not come would take up the browser's connections.
 async function ask() {
-  const began = history;
-  timer = setTimeout(ask, SAMPLE_SECONDS * 1000); // unless something goes wrong below, for good
-  if (document.hidden) return;
+  const own = history;
+  const began = performance.now();
+  timer = null;
+  if (!document.hidden) await refresh(own);
+  if (own !== history) return; // signed out meanwhile
+  const passed = performance.now() - began;
+  timer = setTimeout(ask, Math.max(SAMPLE_SECONDS * 1000 - passed, 0));
+}
+
+async function refresh(own) {
   try {
-    const figures = await callJson("console/figures");
-    if (began !== history) return; // signed out meanwhile
+    const figures = await callJson("console/figures", { signal: AbortSignal.timeout(PATIENCE_SECONDS * 1000) });
+    if (own !== history) return;
     show(figures);
     byId("live-note").textContent = "this key, all workers; over the last 10 seconds";
     byId("live-note").classList.remove("failing");
   } catch (error) {
-    if (began !== history || error.status === 401) return;
+    if (own !== history || error.status === 401) return;
     byId("live-note").textContent = `Not up to date: ${error.message}`;
     byId("live-note").classList.add("failing");
   }
@@ -69,11 +81,7 @@ function show(figures) {
     }));
     charts[at].draw(series, present(series, at));
   });
-  byId("by-model").replaceChildren(
-    history.isEmpty
-      ? notice("No request with this key yet. Send one from the playground, and it shows here.")
-      : table(),
-  );
+  showTable();
 }
 
 // Rates add up over the models; times to the first token do not: the slowest is told.
@@ -85,6 +93,17 @@ function present(series, at) {
     : values.reduce((sum, value) => sum + value, 0);
 }
 
+// What is there stays, and with it where it is scrolled to.
+function showTable() {
+  const place = byId("by-model");
+  if (history.isEmpty) {
+    place.replaceChildren(notice("No request with this key yet. Send one from the playground, and it shows here."));
+    return;
+  }
+  if (!place.querySelector("table")) place.replaceChildren(table());
+  place.querySelector("tbody").replaceChildren(...history.names.map(rowOf));
+}
+
 function table() {
   const headings = ["Model", ...MEASURES.map(({ title }) => title), "Requests", "Errors", "Tokens"];
   return element(
@@ -94,7 +113,7 @@ function table() {
       "table",
       {},
       element("thead", {}, row("th", headings, { scope: "col" })),
-      element("tbody", {}, ...history.names.map(rowOf)),
+      element("tbody"),
     ),
   );
 }

@@ -28,9 +28,10 @@ let failure = null; // why the last listing failed
 let timer = null;
 let choose = () => {};
 let chosen = null;
+let shown = null; // all that the list shows
 
 export function startModels(onChoose) {
-  models = failure = chosen = null;
+  models = failure = chosen = shown = null;
   choose = onChoose;
   byId("models").replaceChildren(skeleton(4));
   byId("models-count").textContent = "";
@@ -44,6 +45,10 @@ export function stopModels() {
   document.removeEventListener("figures", show);
 }
 
+document.addEventListener("visibilitychange", () => {
+  if (timer !== null && !document.hidden) load();
+});
+
 export function markChosen(name) {
   chosen = name;
   show();
@@ -52,6 +57,7 @@ export function markChosen(name) {
 async function load() {
   clearTimeout(timer);
   const own = (timer = setTimeout(load, REFRESH_SECONDS * 1000));
+  if (document.hidden && models !== null) return;
   try {
     const found = (await callJson("v1/models")).data;
     if (timer !== own) return; // asked again meanwhile, or signed out
@@ -67,6 +73,10 @@ async function load() {
 
 function show() {
   if (models === null && failure === null) return;
+  // Nobody's click, or place in the list, is to be lost for what looks the same.
+  const looks = JSON.stringify([failure?.message, models?.map((model) => [model, look(model)]), chosen]);
+  if (looks === shown) return;
+  shown = looks;
   const focused = document.activeElement?.dataset?.model;
   const inService = models?.filter(({ status }) => status === "InService").length;
   byId("models-count").textContent = models?.length ? `${inService} of ${models.length} in service` : "";
@@ -80,11 +90,16 @@ function show() {
   if (focused) byId("models").querySelector(`[data-model="${CSS.escape(focused)}"]`)?.focus();
 }
 
-function item(model) {
-  const [word, kind] = isWaking(model.id)
+// Its state in a word and how that is shown, and the colour of its line.
+function look(model) {
+  const state = isWaking(model.id)
     ? ["Waking", "busy pulse"]
     : (STATES[model.status] ?? [model.status ?? "Unknown", "off"]);
-  const colour = colourOf(model.id);
+  return [...state, colourOf(model.id)];
+}
+
+function item(model) {
+  const [word, kind, colour] = look(model);
   const about = [
     model.kind === "inference_component" ? "component" : model.kind,
     model.instance_type,

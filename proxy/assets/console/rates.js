@@ -3,6 +3,7 @@
 export const SAMPLE_SECONDS = 2;
 export const SAMPLES = 150; // five minutes
 const WINDOW = 5; // samples that a rate is taken over: ten seconds
+const GAP_SECONDS = WINDOW * SAMPLE_SECONDS; // without a sample, in which nothing is known
 const MOST_SERIES = 6; // with a colour of their own
 
 export const OTHERS = "others";
@@ -18,17 +19,28 @@ const COUNTS = [
 ];
 
 export class History {
-  #samples = []; // { time, models: Map of a name to its counts }
+  #samples = []; // { time, models: Map of a name to its counts }; null in a gap
   names = []; // of the series, in the order of their colours
 
   add(figures) {
     const models = new Map();
-    for (const row of figures.models) {
+    const busiest = figures.models.toSorted((one, other) => other.requests - one.requests);
+    for (const row of busiest) {
       const name = this.#nameOf(row.model);
       models.set(name, models.has(name) ? sum(models.get(name), row) : row);
     }
+    this.#leaveGap(figures.time);
     this.#samples.push({ time: figures.time, models });
-    if (this.#samples.length > SAMPLES + WINDOW) this.#samples.shift();
+    this.#samples.splice(0, this.#samples.length - SAMPLES - WINDOW);
+  }
+
+  // The page may not have been seen for hours, or the clock have been set.
+  #leaveGap(time) {
+    const passed = time - (this.#samples.at(-1)?.time ?? time);
+    if (passed < 0) this.#samples = [];
+    if (passed <= GAP_SECONDS) return;
+    const missing = Math.min(Math.round(passed / SAMPLE_SECONDS) - 1, SAMPLES + WINDOW);
+    this.#samples.push(...Array(missing).fill(null));
   }
 
   get isEmpty() {
@@ -46,8 +58,8 @@ export class History {
   // One value a sample, the newest last; null where there is nothing to tell.
   series(name, toValue) {
     return this.#samples.slice(1).map((sample, at) => {
-      const before = this.#samples[Math.max(at + 1 - WINDOW, 0)];
-      return toValue(difference(before, sample, name));
+      const before = this.#samples.slice(Math.max(at + 1 - WINDOW, 0), at + 1).find(Boolean);
+      return sample && before ? toValue(difference(before, sample, name)) : null;
     });
   }
 

@@ -1,10 +1,12 @@
 // The raw panel: any bytes to any endpoint, and whatever comes back.
 
-import { send } from "./api.js";
-import { byId, element, notice } from "./elements.js";
+import { send, storedKey, tellRefused } from "./api.js";
+import { byId, element, notice, tell } from "./elements.js";
 import { rawExamples, showExamples } from "./examples.js";
 
 const SHOWN_CHARACTERS = 100_000;
+const MOST_INDENTED = 1_000_000; // characters; it takes time
+const REFUSED = "UnrecognizedClientException"; // what SageMaker calls a key that it does not know
 const SHOWN_HEADERS = /^(content-type|content-length|retry-after|x-request-id|x-ratelimit-.*|x-amzn.*)$/;
 
 let running = null;
@@ -63,8 +65,8 @@ function showCode() {
   showExamples(byId("raw-examples"), rawExamples(path, headers, body, file));
 }
 
-function status(text) {
-  byId("raw-status").textContent = text;
+function status(...words) {
+  tell(byId("raw-status"), ...words);
 }
 
 async function sendRaw() {
@@ -72,18 +74,22 @@ async function sendRaw() {
   const own = (running = new AbortController());
   const { path, headers } = request();
   const body = byId("raw-file").files[0] ?? byId("raw-body").value;
+  const key = storedKey();
   const began = performance.now();
   const seconds = () => `${((performance.now() - began) / 1000).toFixed(1)} s`;
   clearAnswer();
   setRunning(true);
-  const ticking = setInterval(() => status(`Waiting for the answer · ${seconds()}`), 100);
+  const ticking = setInterval(() => status("Waiting for the answer", seconds()), 100);
   try {
     const response = await send(path, { method: "POST", body, headers, signal: own.signal });
     const content = await response.blob();
-    if (response.status === 401) document.dispatchEvent(new CustomEvent("key-refused"));
-    await show(response, content, performance.now() - began);
+    if (response.headers.get("X-Amzn-ErrorType") === REFUSED) tellRefused(key);
+    const answer = await shown(content, response.headers.get("Content-Type") ?? "");
+    if (key !== storedKey()) return; // signed out meanwhile
+    show(response, content, answer, performance.now() - began);
     status("");
   } catch (error) {
+    if (key !== storedKey()) return;
     const stopped = error.name === "AbortError";
     status(stopped ? `Stopped after ${seconds()}.` : "");
     if (!stopped) byId("raw-answer").replaceChildren(notice(error.message, { kind: "error" }));
@@ -96,8 +102,7 @@ async function sendRaw() {
   }
 }
 
-async function show(response, content, milliseconds) {
-  const type = response.headers.get("Content-Type") ?? "";
+function show(response, content, answer, milliseconds) {
   const facts = [
     `${response.status} ${response.ok ? "OK" : (response.headers.get("x-amzn-errortype") ?? "")}`.trim(),
     `${Math.round(milliseconds)} ms`,
@@ -106,7 +111,7 @@ async function show(response, content, milliseconds) {
   const headers = Array.from(response.headers).filter(([name]) => SHOWN_HEADERS.test(name));
   byId("raw-answer").replaceChildren(
     element("p", { class: `verdict ${response.ok ? "good" : "bad"}`, role: "status" }, facts.join(" · ")),
-    await shown(content, type),
+    answer,
     element(
       "details",
       {},
@@ -134,7 +139,7 @@ async function shown(content, type) {
     const link = element("a", { href: shownImage, download: "answer" }, "Save it");
     return element("p", {}, `Bytes that are no text (${type || "no type"}). `, link);
   }
-  if (type.includes("json")) text = indented(text);
+  if (type.includes("json") && text.length <= MOST_INDENTED) text = indented(text);
   const cut = text.length > SHOWN_CHARACTERS;
   return element(
     "div",
@@ -144,9 +149,11 @@ async function shown(content, type) {
   );
 }
 
+// With its numbers as they are: most would lose digits on the way through JavaScript's.
 function indented(text) {
+  const exact = (key, value, { source }) => (typeof value === "number" ? JSON.rawJSON(source) : value);
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return JSON.stringify(JSON.parse(text, exact), null, 2);
   } catch {
     return text;
   }
