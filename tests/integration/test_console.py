@@ -271,6 +271,21 @@ class TestChat:
         assert after.startswith(before[:-1])
         assert len(after) > len(before)
 
+    def test_a_long_answer_takes_no_longer_to_show_than_to_come(
+        self, page: Page, proxy: RunningProxy
+    ) -> None:
+        pieces = [{"choices": [{"delta": {"content": f"word{n} "}}]} for n in range(4000)]
+        events = "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces)
+        headers = {"Content-Type": "text/event-stream"}
+        page.route(
+            "**/v1/chat/completions",
+            lambda route: route.fulfill(headers=headers, body=f"{events}data: [DONE]\n\n"),
+        )
+        sign_in(page, proxy.key)
+        say(page, "Tell me a very long story.")
+        expect(page.locator(".facts")).to_be_visible()
+        expect(answer(page)).to_contain_text("word3999")
+
     def test_it_goes_on_where_it_was(self, page: Page, proxy: RunningProxy) -> None:
         sign_in(page, proxy.key)
         say(page, "My name is Ada.")

@@ -109,18 +109,26 @@ async function answer() {
   const ticking = setInterval(() => status(...meter.words()), 100);
   let text = "";
   let ending = "";
+  let frame = null;
+  const draw = () => {
+    frame = null;
+    if (!text) return;
+    root.classList.remove("pending");
+    follow(() => (content.textContent = text));
+  };
   try {
     for await (const piece of pieces(body(conversation), own.signal, meter)) {
       if (piece.text) {
         text += piece.text;
-        root.classList.remove("pending");
-        follow(() => (content.textContent = text));
+        frame ??= requestAnimationFrame(draw); // to lay out a long text for each token takes too long
       }
       if (piece.finish === "length") ending = "It has reached its most tokens.";
       if (piece.finish === "tool_calls") ending = "It asks for a tool, which this page has not.";
     }
     if (!text) ending ||= "The answer is empty.";
+    draw();
   } catch (error) {
+    draw();
     if (error.name !== "AbortError") {
       root.classList.add("failed");
       follow(() => root.append(failure(error, root)));
@@ -129,6 +137,7 @@ async function answer() {
     }
   } finally {
     clearInterval(ticking);
+    cancelAnimationFrame(frame);
     if (running === own) {
       running = null;
       setRunning(false);
