@@ -21,9 +21,7 @@ from tests.integration.running import RunningProxy
 CLIENTS = 200
 HELLO: list[ChatCompletionUserMessageParam] = [{"role": "user", "content": "Hello"}]
 SETTINGS = (
-    QUICK.replace("wake_timeout_seconds = 1.5", "wake_timeout_seconds = 60").replace(
-        "read_timeout_seconds = 2", "read_timeout_seconds = 30"
-    )
+    QUICK.replace("wake_timeout_seconds = 1.5", "wake_timeout_seconds = 60")
     + """
 [models.two]
 endpoint = "sleeper"
