@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy import metric_files
 from proxy.catalog import Catalog
 from proxy.config import LOCAL, Config, LimitsConfig, TracesConfig
 from proxy.counts import Counts, HostCounts
@@ -15,8 +14,8 @@ from proxy.figures import Figures
 from proxy.guesses import Guesses
 from proxy.handlers.services import Services, WorkerState
 from proxy.keys import KeyRing
-from proxy.labels import Seen
 from proxy.limits import Limits
+from proxy.metric_files import MetricFiles
 from proxy.metrics import Metrics
 from proxy.models import Models
 from proxy.objects import Objects
@@ -36,19 +35,19 @@ def make_services(
     windows: Windows,
     shared: Path,
     column: int,
-    seen: Seen,
+    counted: MetricFiles,
     certificate_expires: float | None,
     seal: Seal | None,
 ) -> Services:
     """Make them, not started yet, inside a running loop.
 
-    ``windows``, the figures and the metrics, of which there were those ``seen``, are in the folder
+    ``windows``, the figures and the metrics, which ``counted`` holds, are in the folder
     ``shared``, of which ``column`` is this worker's.
     """
     credentials = CredentialsProvider(aws)
     catalog = Catalog(aws.control_plane, config.catalog)
     models = Models(catalog, config.models, config.catalog.include, config.catalog.exclude)
-    metrics = Metrics(models.knows, seen)
+    metrics = Metrics(models.knows, counted)
     traces = _traces(config.traces)
     return Services(
         config=config,
@@ -78,7 +77,7 @@ def make_services(
         seal=seal,
         metrics=metrics,
         figures=Figures(shared, column, models.knows),
-        exposition=Exposition(metric_files.folder(shared)),
+        exposition=Exposition(counted),
         traces=traces,
         certificate_expires=certificate_expires,
         state=WorkerState(),

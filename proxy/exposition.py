@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from proxy import __version__
-from proxy.metrics import PREFIX
+from proxy.metric_families import FAMILIES, PREFIX, Family, Kind
+from proxy.metric_files import MetricFiles, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,32 @@ class Facts(Collector):
                 yield _gauge(name, help_text, value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted(Collector):
+    """What has been counted."""
+
+    series: Mapping[Series, Sequence[float]]
+
+    def collect(self) -> Iterator[Metric]:
+        """It as metrics."""
+        metrics = {family.name: _metric(family) for family in FAMILIES}
+        bounds = {family.name: _bounds(family) for family in FAMILIES}
+        for (name, labels), numbers in self.series.items():
+            metric = metrics[name]
+            if isinstance(metric, HistogramMetricFamily):
+                buckets = list(zip(bounds[name], accumulate(numbers[:-1]), strict=True))
+                metric.add_metric(labels, buckets, numbers[-1])
+            else:
+                metric.add_metric(labels, numbers[0])
+        return (metric for metric in metrics.values() if metric.samples)
+
+
 class Exposition:
     """Writes the metrics out, one reader at a time, in a thread: it reads every worker's files."""
 
-    def __init__(self, folder: Path) -> None:
-        """``folder`` holds the files."""
-        self._folder = folder
+    def __init__(self, files: MetricFiles) -> None:
+        """``files`` are this worker's, and lead to those of the others."""
+        self._files = files
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="metrics")
 
     async def render(self, accept: str, facts: Facts) -> tuple[bytes, str]:
@@ -78,10 +102,26 @@ class Exposition:
 
     def _render(self, accept: str, facts: Facts) -> tuple[bytes, str]:
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, str(self._folder))  # type: ignore[no-untyped-call]
+        registry.register(Counted(self._files.read()))
         registry.register(facts)
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
+
+
+def _metric(family: Family) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    name = f"{PREFIX}_{family.name}"
+    match family.kind:
+        case Kind.COUNTER:
+            return CounterMetricFamily(name, family.help, labels=family.labels)
+        case Kind.GAUGE:
+            return GaugeMetricFamily(name, family.help, labels=family.labels)
+        case Kind.HISTOGRAM:
+            return HistogramMetricFamily(name, family.help, labels=family.labels)
+
+
+def _bounds(family: Family) -> list[str]:
+    """As Prometheus writes them."""
+    return [*map(str, family.bounds), "+Inf"]
 
 
 def _gauge(name: str, help_text: str, value: float, **labels: str) -> Metric:

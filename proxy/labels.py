@@ -5,13 +5,12 @@ Each value is a series of its own, in memory and in Prometheus, so a client must
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar
 
-from prometheus_client.mmap_dict import MmapedDict
+from proxy import metric_families as families
+from proxy.metric_files import Series
 
 T = TypeVar("T")
 
@@ -65,17 +64,14 @@ class Labels:
         return name
 
 
-def read_seen(folder: Path) -> Seen:
+def seen_in(series: Iterable[Series]) -> Seen:
     """What the workers before have made series of, which are still told of."""
     seen = Seen()
-    for path in folder.glob("counter_*.db"):
-        entries = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
-        for key, *_ in entries:
-            labels = json.loads(key)[2]
-            if labels.keys() == {"route", "model", "status"}:
-                seen.calls.add((labels["route"], labels["model"]))
-            elif labels.keys() == {"model", "kind"}:
-                seen.models.add(labels["model"])
-            elif "key" in labels:
-                seen.keys.add(labels["key"])
+    for name, labels in series:
+        if name == families.REQUESTS.name:
+            seen.calls.add((labels[0], labels[1]))
+        elif name == families.TOKENS.name:
+            seen.models.add(labels[0])
+        elif name in (families.KEY_REQUESTS.name, families.KEY_TOKENS.name):
+            seen.keys.add(labels[0])
     return seen

@@ -24,9 +24,8 @@ from proxy.config import Config
 from proxy.credentials import Aws, AwsConfigurationError
 from proxy.handlers.services import Services, WorkerState
 from proxy.http_server import BoundedHTTPServer
-from proxy.labels import Seen
 from proxy.log import log_fields
-from proxy.metrics import use_files
+from proxy.metric_files import MetricFiles
 from proxy.sampling import sample
 from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
 
@@ -165,9 +164,9 @@ async def _all_answered(state: WorkerState, began: float, seconds: float) -> boo
     return True
 
 
-def _open_metrics(shared: Path, column: int) -> Seen:
+def _open_metrics(shared: Path, column: int) -> MetricFiles:
     try:
-        return use_files(shared, column)
+        return MetricFiles(shared, column)
     except OSError as exc:
         raise startup.StartFailed(f"cannot count what happens: {exc}") from exc
 
@@ -205,7 +204,7 @@ def main() -> int:
         tls = startup.prepare_tls(config)
         shared = startup.shared_folder(options.shared)
         windows = startup.open_windows(shared, options.column, keys)
-        seen = _open_metrics(shared, options.column)
+        counted = _open_metrics(shared, options.column)
         aws = Aws(config.region)
     except (startup.StartFailed, AwsConfigurationError) as exc:
         reporter.failed(str(exc))
@@ -225,7 +224,7 @@ def main() -> int:
         windows,
         shared,
         options.column,
-        seen,
+        counted,
         tls.expires,
         startup.prepare_seal(),
     )

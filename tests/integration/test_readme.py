@@ -9,12 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
 
 from proxy.application import ROUTES
 from proxy.config import Config
 from proxy.exposition import Facts
-from proxy.metrics import Metrics
+from proxy.metric_families import FAMILIES, PREFIX
 from tests.integration.running import ROOT, RunningProxy
 
 README = (ROOT / "README.md").read_text()
@@ -95,11 +94,8 @@ def test_every_metric_is_in_the_table_with_its_type_and_labels() -> None:
         if len(cells) == 4 and (name := re.fullmatch(r"`(sagemaker_proxy_\w+)`", cells[0])):
             told[name[1]] = cells[1], tuple(re.findall(r"`(\w+)`", cells[2]))
     there: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for each in Metrics().registry._collector_to_names:
-        assert isinstance(each, MetricWrapperBase)
-        (metric,) = each.describe()
-        suffix = "_total" if metric.type == "counter" else ""
-        there[metric.name + suffix] = metric.type, tuple(each._labelnames)
+    for family in FAMILIES:
+        there[f"{PREFIX}_{family.name}"] = family.kind, family.labels
     for metric in Facts(1, 1, 1, True).collect():
         there[metric.name] = metric.type, tuple(metric.samples[0].labels)
     assert told == there

@@ -2,17 +2,17 @@
 
 import asyncio
 import threading
-from pathlib import Path
 
 import pytest
 
 from proxy import __version__, exposition
 from proxy.exposition import Exposition, Facts
+from proxy.metric_files import MetricFiles
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Exposition:
-    return Exposition(tmp_path)
+def written() -> Exposition:
+    return Exposition(MetricFiles())
 
 
 async def test_what_is_known_is_told_and_nothing_else(written: Exposition) -> None:

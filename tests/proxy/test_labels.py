@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from proxy import labels
-from proxy.labels import Labels, Seen, read_seen
-from proxy.metrics import Metrics, use_files
+from proxy.labels import Labels, Seen, seen_in
+from proxy.metric_files import MetricFiles
+from proxy.metrics import Metrics
 
 CHAT = "/v1/chat/completions"
 
@@ -35,11 +36,10 @@ def test_what_is_too_much_is_other(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [made.key(each) for each in names] == ["a", "other", "other", "a"]
 
 
-def test_a_worker_knows_what_those_before_it_have_counted(
-    tmp_path: Path, metrics_in_memory_again: None
-) -> None:
-    assert read_seen(tmp_path) == Seen()
-    metrics = Metrics(knows_llama, use_files(tmp_path, 3))
+def test_a_worker_knows_what_those_before_it_have_counted(tmp_path: Path) -> None:
+    metrics = Metrics(knows_llama, MetricFiles(tmp_path, 3))
+    assert seen_in(metrics.files.read()) == Seen()
     metrics.request_ended(CHAT, "llama", "alice", 200, 0.1, 0.1)
     metrics.tokens_used("llama", "bob", 1, 2)
-    assert use_files(tmp_path, 4) == Seen({(CHAT, "llama")}, {"llama"}, {"alice", "bob"})
+    seen = Seen({(CHAT, "llama")}, {"llama"}, {"alice", "bob"})
+    assert seen_in(MetricFiles(tmp_path, 4).read()) == seen

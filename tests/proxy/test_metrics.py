@@ -4,11 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.multiprocess import MultiProcessCollector
 
-from proxy import metric_files
-from proxy.metrics import Metrics, use_files
+from proxy.metric_files import MetricFiles, folder, forget_live
+from proxy.metrics import Metrics
 
 CHAT = "/v1/chat/completions"
 
@@ -21,15 +19,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def value(metrics: Metrics) -> Value:
-    return reader(metrics.registry)
-
-
-def reader(registry: CollectorRegistry) -> Value:
-    def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(f"sagemaker_proxy_{name}", labels)
-
-    return value
+def value(metrics: Metrics, value_of: Callable[[Metrics], Value]) -> Value:
+    return value_of(metrics)
 
 
 def test_a_request_by_route_model_and_status_and_by_key(metrics: Metrics, value: Value) -> None:
@@ -113,35 +104,33 @@ def test_waits_limits_and_this_moment(metrics: Metrics, value: Value) -> None:
     assert value("event_loop_lag_seconds_bucket", le="0.5") == 1
 
 
-@pytest.mark.usefixtures("metrics_in_memory_again")
-class TestFiles:
-    def all(self, shared: Path) -> Value:
-        registry = CollectorRegistry()
-        folder = str(metric_files.folder(shared))
-        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
-        return reader(registry)
+def work(shared: Path, column: int) -> Metrics:
+    metrics = Metrics(files=MetricFiles(shared, column))
+    metrics.request_ended(CHAT, "llama", "alice", 200, 0.2, 0.1)
+    metrics.sampled(connections=1, requests=1, streams=0, queued=0)
+    return metrics
 
-    def work(self, shared: Path, column: int) -> Metrics:
-        metrics = Metrics(seen=use_files(shared, column))
-        metrics.request_ended(CHAT, "llama", "alice", 200, 0.2, 0.1)
-        metrics.sampled(connections=1, requests=1, streams=0, queued=0)
-        return metrics
 
-    def test_columns_add_up_and_a_later_worker_goes_on_in_its_own(self, tmp_path: Path) -> None:
-        for column in (0, 1, 0):
-            self.work(tmp_path, column)
-        call = {"route": CHAT, "model": "llama"}
-        value = self.all(tmp_path)
-        assert value("requests_total", status="2xx", **call) == 3
-        assert value("request_duration_seconds_bucket", le="+Inf", **call) == 3
-        assert value("connections") == 2  # those of the worker before have ended with it
-        assert len(list(metric_files.folder(tmp_path).iterdir())) == 6
+def test_columns_add_up_and_a_later_worker_goes_on_in_its_own(
+    tmp_path: Path, value_of: Callable[[Metrics], Value]
+) -> None:
+    for column in (0, 1, 0):
+        metrics = work(tmp_path, column)
+    call = {"route": CHAT, "model": "llama"}
+    value = value_of(metrics)
+    assert value("requests_total", status="2xx", **call) == 3
+    assert value("request_duration_seconds_bucket", le="+Inf", **call) == 3
+    assert value("connections") == 2  # those of the worker before have ended with it
+    assert len(list(folder(tmp_path).iterdir())) == 8
 
-    def test_what_was_open_in_a_column_ends_with_its_worker(self, tmp_path: Path) -> None:
-        for column in (1, 11):
-            self.work(tmp_path, column)
-        metric_files.forget_live(tmp_path, 1)
-        metric_files.forget_live(tmp_path, 2)  # of which there is nothing
-        value = self.all(tmp_path)
-        assert value("connections") == 1
-        assert value("requests_total", route=CHAT, model="llama", status="2xx") == 2
+
+def test_what_was_open_in_a_column_ends_with_its_worker(
+    tmp_path: Path, value_of: Callable[[Metrics], Value]
+) -> None:
+    for column in (1, 11):
+        metrics = work(tmp_path, column)
+    forget_live(tmp_path, 1)
+    forget_live(tmp_path, 2)  # of which there is nothing
+    value = value_of(metrics)
+    assert value("connections") == 1
+    assert value("requests_total", route=CHAT, model="llama", status="2xx") == 2

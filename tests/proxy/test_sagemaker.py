@@ -103,7 +103,9 @@ async def test_only_what_is_signed_is_sent() -> None:
     assert headers["Host"] == host
 
 
-async def test_every_attempt_is_counted_and_why_it_was_made_again() -> None:
+async def test_every_attempt_is_counted_and_why_it_was_made_again(
+    value_of: Callable[[Metrics], Callable[..., float | None]],
+) -> None:
     refusals = iter([web.Response(status=429), web.Response(status=424)])
 
     async def refuse(_: web.Request) -> web.Response:
@@ -116,15 +118,14 @@ async def test_every_attempt_is_counted_and_why_it_was_made_again() -> None:
     async with connected("http://127.0.0.1:1", metrics=metrics) as nowhere:
         with pytest.raises(UpstreamFailed):
             await nowhere.invoke_stream(CALL)
-    value = metrics.registry.get_sample_value
+    value = value_of(metrics)
     for operation, status, count in (
         ("invocations", "4xx", 2),
         ("invocations-response-stream", "failed", 1 + QUICK.retries),
     ):
-        labels = {"operation": operation, "status": status}
-        assert value("sagemaker_proxy_upstream_requests_total", labels) == count
+        assert value("upstream_requests_total", operation=operation, status=status) == count
     for reason, count in (("throttled", 1), ("connection", QUICK.retries), ("credentials", 0)):
-        assert value("sagemaker_proxy_upstream_retries_total", {"reason": reason}) == count
+        assert value("upstream_retries_total", reason=reason) == count
 
 
 async def test_a_connection_is_kept_for_the_next_call() -> None:
