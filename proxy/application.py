@@ -4,18 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import cast
-
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPInputError,
-    HTTPMessageDelegate,
-    HTTPServerConnectionDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
 
 from proxy.handlers.asynchronous import AsyncInvocationsHandler, AsyncResultHandler
 from proxy.handlers.base import BaseHandler, NotFoundHandler
@@ -25,7 +13,6 @@ from proxy.handlers.completions import CompletionsHandler
 from proxy.handlers.console import ConsoleFileHandler, ConsoleHandler
 from proxy.handlers.docs import DocsFileHandler, DocsHandler
 from proxy.handlers.embeddings import EmbeddingsHandler
-from proxy.handlers.exchange import Request
 from proxy.handlers.figures import FiguresHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
@@ -35,6 +22,8 @@ from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
 from proxy.handlers.rerank import RerankHandler
 from proxy.handlers.services import Services
+from proxy.http_request import Request
+from proxy.server_connection import ServerConnection
 
 # The route as the log names it, its pattern, and what answers it.
 Route = tuple[str, str, type[BaseHandler]]
@@ -83,13 +72,11 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-_HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
-
 _Found = tuple[type[BaseHandler], str, tuple[str, ...]]
 
 
-class Application(HTTPServerConnectionDelegate):
-    """What Tornado's server hands each request to."""
+class Application:
+    """What each request is handed to."""
 
     def __init__(self, services: Services, routes: Sequence[Route] = ROUTES) -> None:
         self.services = services
@@ -105,11 +92,12 @@ class Application(HTTPServerConnectionDelegate):
             if "(" in pattern
         ]
 
-    def start_request(
-        self, server_conn: object, request_conn: HTTPConnection
-    ) -> HTTPMessageDelegate:
-        """A request is about to arrive."""
-        return _Dispatch(self, cast(HTTP1Connection, request_conn))
+    def take(self, connection: ServerConnection, request: Request) -> BaseHandler:
+        """Have the handler of its path admit or refuse a request, whose body is still to come."""
+        handler, route, groups = self.find(request.uri.partition("?")[0])
+        taker = handler(self.services, route, connection, request, groups)
+        taker.prepare()
+        return taker
 
     def find(self, path: str) -> _Found:
         """The handler of a path, its route's name, and the groups of its pattern."""
@@ -119,48 +107,3 @@ class Application(HTTPServerConnectionDelegate):
             if found := pattern.fullmatch(path):
                 return handler, route, found.groups()
         return NotFoundHandler, NO_ROUTE, ()
-
-
-class _Dispatch(HTTPMessageDelegate):
-    """Leads a request to the handler of its path."""
-
-    def __init__(self, application: Application, connection: HTTP1Connection) -> None:
-        self._application = application
-        self._connection = connection
-        self._handler: BaseHandler | None = None
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> None:
-        """Make the handler. Raises ``HTTPInputError`` if it is no valid HTTP."""
-        line = cast(RequestStartLine, start_line)
-        request = Request.of(self._connection, line, headers)
-        _check_host(request)
-        handler, route, groups = self._application.find(request.uri.partition("?")[0])
-        services = self._application.services
-        self._handler = handler(services, route, self._connection, request, groups)
-        self._handler.prepare()
-
-    def data_received(self, chunk: bytes) -> None:
-        """Some of the body is here."""
-        if self._handler is not None:
-            self._handler.data_received(chunk)
-
-    def finish(self) -> None:
-        """The request is whole."""
-        if self._handler is not None:
-            self._handler.body_received()
-
-    def on_connection_close(self) -> None:
-        """The client has left before its request was whole."""
-        if self._handler is not None:
-            self._handler.on_connection_close()
-
-
-def _check_host(request: Request) -> None:
-    """One host, as RFC 9112 (3.2) has it."""
-    host = request.headers.get("host")
-    if host is None and request.version != "HTTP/1.0":
-        raise HTTPInputError("Missing Host header")
-    if host is not None and not _HOST.fullmatch(host):
-        raise HTTPInputError("Invalid Host header")

@@ -6,11 +6,9 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from proxy.http_chunks import BadChunk, Chunks
+
 MOST_HEAD_BYTES = 64 * 1024
-_MOST_SIZE_LINE_BYTES = 1024
-
-_HEX = frozenset(b"0123456789abcdefABCDEF")
-
 _MOST_LENGTH_DIGITS = 18
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -35,24 +33,22 @@ class _Expects(Enum):
     HEAD = auto()
     BODY = auto()  # of a known length
     END = auto()  # of the connection, which ends the body
-    SIZE = auto()  # of the next chunk
-    CHUNK = auto()
-    CHUNK_END = auto()
-    TRAILERS = auto()
+    CHUNKS = auto()
     NOTHING = auto()
 
 
 class ResponseReader:
     """Reads the one response to a request that is not HEAD."""
 
-    __slots__ = ("_expects", "_left", "_pending", "head", "keeps_alive")
+    __slots__ = ("_chunks", "_expects", "_left", "_pending", "head", "keeps_alive")
 
     def __init__(self) -> None:
         self.head: Head | None = None  # until it is here as a whole
         self.keeps_alive = False  # whether the connection can be used again, once this is whole
         self._expects = _Expects.HEAD
-        self._left = 0  # bytes of the body, or of the chunk
-        self._pending = b""  # less than can be read
+        self._left = 0  # bytes of the body
+        self._chunks = Chunks()
+        self._pending = b""  # the beginning of the head
 
     @property
     def is_whole(self) -> bool:
@@ -112,7 +108,7 @@ class ResponseReader:
         elif coding is not None:
             if coding.lower() != "chunked":
                 raise BadResponse("the response has a transfer coding of which nobody has asked")
-            self._expects = _Expects.SIZE
+            self._expects = _Expects.CHUNKS
             self.keeps_alive = self.keeps_alive and length is None
         elif length is not None:
             is_number = length.isascii() and length.isdecimal()
@@ -136,54 +132,14 @@ class ResponseReader:
         return data
 
     def _feed_chunks(self, data: bytes) -> bytes:
-        if self._pending:
-            data = self._pending + data
-            self._pending = b""
-        parts: list[bytes] = []
-        at, size = 0, len(data)
-        while at < size and self._expects is not _Expects.NOTHING:
-            if self._expects is _Expects.CHUNK:
-                part = data[at : at + self._left]
-                parts.append(part)
-                at += len(part)
-                self._left -= len(part)
-                if not self._left:
-                    self._expects = _Expects.CHUNK_END
-                continue
-            end = data.find(b"\r\n", at)
-            if end < 0:
-                self._keep(data[at:])
-                break
-            self._take_line(data[at:end])
-            at = end + 2
-        if at < size and self._expects is _Expects.NOTHING:
-            self.keeps_alive = False
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _keep(self, line: bytes) -> None:
-        """The beginning of a line."""
-        if len(line) > _MOST_SIZE_LINE_BYTES:
-            raise BadResponse("the response has a chunk without a size")
-        self._pending = line
-
-    def _take_line(self, line: bytes) -> None:
-        """A whole line between chunks or behind them."""
-        if self._expects is _Expects.SIZE:
-            digits = line.partition(b";")[0].rstrip(b" \t")
-            if not digits or len(digits) > 16 or not _HEX.issuperset(digits):
-                raise BadResponse("the response has a chunk without a size")
-            self._left = int(digits, 16)
-            self._expects = _Expects.CHUNK if self._left else _Expects.TRAILERS
-        elif self._expects is _Expects.CHUNK_END:
-            if line:
-                raise BadResponse("the response has a chunk that is longer than its size")
-            self._expects = _Expects.SIZE
-        elif not line:
+        try:
+            body = self._chunks.feed(data)
+        except BadChunk as exc:
+            raise BadResponse(f"of the response, {exc}") from None
+        if self._chunks.is_whole:
             self._expects = _Expects.NOTHING
-        else:
-            self._left += len(line)  # of trailers, in which nobody is interested
-            if self._left > MOST_HEAD_BYTES:
-                raise BadResponse("the trailers are too long")
+            self.keeps_alive = self.keeps_alive and not self._chunks.rest
+        return body
 
 
 def _parse_head(head: bytes) -> tuple[int, bytes, dict[str, str]]:

@@ -1,17 +1,18 @@
-"""Tornado's server with a bound on open connections, and ways to let go of them."""
+"""Takes connections, with a bound on how many are open and on what each takes to send."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container
+import ssl
+from collections.abc import Callable, Container
 from contextlib import suppress
-from typing import cast
 
-from tornado.http1connection import HTTP1ServerConnection
-from tornado.httpserver import HTTPServer
 from tornado.iostream import BaseIOStream, IOStream
+from tornado.tcpserver import TCPServer
 
 from proxy.handlers.services import WorkerState
+from proxy.http_request import Request
+from proxy.server_connection import ServerConnection, Taker
 
 # Beyond max_connections, this many more are accepted just to be told so.
 _EXCESS_CONNECTIONS = 100
@@ -23,49 +24,63 @@ _MOST_PAUSE_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
 
 
-class BoundedHTTPServer(HTTPServer):
-    """Tornado's server with bounds on open connections, and on what each takes to send.
+class HTTPServer(TCPServer):
+    """Accepts connections by TLS, or without, and lets go of them.
 
-    Tornado's own ``idle_connection_timeout`` and ``body_timeout`` cost each request two timers.
+    One sweep in place of a timer for each of them closes what takes too long.
     """
 
-    def bound_connections(
-        self, limit: int, idle_seconds: float, body_seconds: float, state: WorkerState
+    def __init__(
+        self,
+        take: Callable[[ServerConnection, Request], Taker],
+        state: WorkerState,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        most_head_bytes: int,
+        most_connections: int,
+        idle_seconds: float,
+        body_seconds: float,
     ) -> None:
-        """Refuse, through ``state``, what is over ``limit``. To be called before listening.
+        """To be made in a running loop; ``take`` is given each request.
 
-        A connection has ``idle_seconds`` for a request's head, and then ``body_seconds`` for the
-        rest, give or take a tenth.
+        Connections over ``most_connections`` are refused through ``state``. Each has
+        ``idle_seconds`` for a request's head, and then ``body_seconds`` for the rest, give or take
+        a tenth.
         """
-        self._limit = limit
+        super().__init__(ssl_options=ssl_context)
+        self._take = take
         self._state = state
-        self._empty = asyncio.Event()
+        self._most_head_bytes = most_head_bytes
+        self._most_connections = most_connections
         state.idle_seconds, state.body_seconds = idle_seconds, body_seconds
-        self.conn_params.header_timeout = None
+        self._connections: set[ServerConnection] = set()
+        self._empty = asyncio.Event()
         self._pause = min(idle_seconds / 10, body_seconds / 10, _MOST_PAUSE_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(self._pause, self._close_overdue)
 
-    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+    def handle_stream(self, stream: IOStream, address: object) -> None:
         """Take a new connection."""
         state = self._state
-        if state.connections >= self._limit + _EXCESS_CONNECTIONS:
+        if state.connections >= self._most_connections + _EXCESS_CONNECTIONS:
             stream.close()
             return
         state.connections += 1
         self._empty.clear()
-        if state.connections > self._limit:
+        if state.connections > self._most_connections:
             state.excess_connections.add(stream)
         state.expect_request(stream)
-        super().handle_stream(stream, address)
+        client = str(address[0]) if isinstance(address, tuple) else ""
+        connection = ServerConnection(stream, client, self._most_head_bytes, self._take)
+        self._connections.add(connection)
+        connection.start(self._count_out)
 
-    def on_close(self, server_conn: object) -> None:
-        """Count a connection out."""
-        self._state.deadlines.pop(cast(HTTP1ServerConnection, server_conn).stream, None)
+    def _count_out(self, connection: ServerConnection) -> None:
+        self._state.deadlines.pop(connection.stream, None)
+        self._connections.discard(connection)
         self._state.connections -= 1
         if self._state.connections == 0:
             self._empty.set()
-        super().on_close(server_conn)
 
     def _close_overdue(self) -> None:
         self._loop.call_later(self._pause, self._close_overdue)
@@ -80,7 +95,8 @@ class BoundedHTTPServer(HTTPServer):
         The time begins with the end of the answer before. Where that was before now, it has begun
         already, and is longer: those connections are ``state.idle_connections``.
         """
-        self.conn_params.no_keep_alive = True
+        for connection in self._connections:
+            connection.may_go_on = False
         self._state.idle_seconds = idle_seconds
         self._pause = min(self._pause, idle_seconds / 10)
         streams: set[BaseIOStream] = {each.stream for each in self._connections}

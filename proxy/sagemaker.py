@@ -6,11 +6,11 @@ import asyncio
 import random
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from proxy.answer import Answer, transport_error
@@ -112,21 +112,21 @@ class SageMaker:
         """Close every connection."""
         await self._pool.close()
 
-    async def invoke(self, invocation: Invocation) -> Answer:
+    def invoke(self, invocation: Invocation) -> Coroutine[Any, Any, Answer]:
         """InvokeEndpoint. Raises ``ProxyError``, as the two below."""
-        return await self._call("invocations", invocation)
+        return self._call("invocations", invocation)
 
-    async def invoke_stream(self, invocation: Invocation) -> Answer:
+    def invoke_stream(self, invocation: Invocation) -> Coroutine[Any, Any, Answer]:
         """InvokeEndpointWithResponseStream: the answer is an event stream."""
-        return await self._call("invocations-response-stream", invocation)
+        return self._call("invocations-response-stream", invocation)
 
-    async def invoke_async(self, invocation: Invocation) -> Answer:
+    def invoke_async(self, invocation: Invocation) -> Coroutine[Any, Any, Answer]:
         """InvokeEndpointAsync: the answer says where the output will be."""
-        return await self._call("async-invocations", invocation)
+        return self._call("async-invocations", invocation)
 
-    async def _call(self, operation: str, invocation: Invocation) -> Answer:
+    def _call(self, operation: str, invocation: Invocation) -> Coroutine[Any, Any, Answer]:
         attempt = partial(self._attempt, operation, invocation)
-        return await self._waking.call(invocation.sleeper, attempt, invocation.wait)
+        return self._waking.call(invocation.sleeper, attempt, invocation.wait)
 
     async def _attempt(self, operation: str, invocation: Invocation) -> Answer:
         """Send until SageMaker takes the call, or trying again would be wrong."""

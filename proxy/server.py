@@ -23,7 +23,7 @@ from proxy.assembly import make_services
 from proxy.config import Config
 from proxy.credentials import Aws, AwsConfigurationError
 from proxy.handlers.services import Services, WorkerState
-from proxy.http_server import BoundedHTTPServer
+from proxy.http_server import HTTPServer
 from proxy.log import log_fields
 from proxy.metric_files import MetricFiles
 from proxy.sampling import sample
@@ -31,12 +31,9 @@ from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Repo
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
 
-# Tornado drops a connection whose headers are over its own bound without a word. Ours, which is
-# answered, is lower.
+# What is over ``max_header_bytes`` is refused by its route, as any error; what is so many times
+# longer, and without an end, by the connection.
 _HEADER_SLACK = 8
-
-# Handlers bound the body themselves, so that they can answer; Tornado would drop the connection.
-_NO_LIMIT = 1 << 62
 
 # That are still in use, until the garbage collector looks at them for the first time.
 _NEW_OBJECTS = 50_000
@@ -106,25 +103,19 @@ class Worker:
         if services.traces is not None:
             await services.traces.close()
 
-    def _make_server(self, services: Services) -> BoundedHTTPServer:
+    def _make_server(self, services: Services) -> HTTPServer:
         config = self._config.server
-        server = BoundedHTTPServer(
-            Application(services),
-            ssl_options=self._ssl_context,
-            max_header_size=config.max_header_bytes * _HEADER_SLACK,
-            max_body_size=_NO_LIMIT,
-        )
-        server.bound_connections(
-            config.max_connections,
-            config.idle_timeout_seconds,
-            config.body_timeout_seconds,
+        return HTTPServer(
+            Application(services).take,
             services.state,
+            ssl_context=self._ssl_context,
+            most_head_bytes=config.max_header_bytes * _HEADER_SLACK,
+            most_connections=config.max_connections,
+            idle_seconds=config.idle_timeout_seconds,
+            body_seconds=config.body_timeout_seconds,
         )
-        return server
 
-    async def _drain(
-        self, server: BoundedHTTPServer, state: WorkerState, *, replaced: bool
-    ) -> None:
+    async def _drain(self, server: HTTPServer, state: WorkerState, *, replaced: bool) -> None:
         """Let what runs finish, close the rest; nothing is accepted any more.
 
         A client may be sending on a connection that is idle for us, so it is kept for

@@ -17,7 +17,7 @@ LAYERS = (
         "proxy.names",
         "proxy.signing",
         "proxy.eventstream",
-        "proxy.http_response",
+        "proxy.http_chunks",
         "proxy.openapi",
         "proxy.sse",
         "proxy.tables",
@@ -27,6 +27,7 @@ LAYERS = (
         "proxy.moments",
         "proxy.usage",
     ),
+    ("proxy.http_request", "proxy.http_response"),
     (
         "proxy.keys",
         "proxy.log",
@@ -73,7 +74,7 @@ LAYERS = (
     ),
     ("proxy.dialects.table",),
     ("proxy.config",),
-    ("proxy.connection", "proxy.dialing"),
+    ("proxy.connection", "proxy.dialing", "proxy.server_connection"),
     ("proxy.connection_pool",),
     (
         "proxy.answer",
@@ -128,7 +129,11 @@ LAYERS = (
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
 # These speak neither HTTP nor AWS: no Tornado, no client, no SDK.
-PURE = (*LAYERS[1], *(module for module in LEVEL if module.startswith("proxy.dialects")))
+PURE = (
+    *LAYERS[1],
+    *LAYERS[2],
+    *(module for module in LEVEL if module.startswith("proxy.dialects")),
+)
 FORBIDDEN_IN_PURE = {"tornado", "boto3", "botocore", "uvloop", "asyncio"}
 
 

@@ -12,8 +12,8 @@ from proxy.errors import (
     RateLimited,
     RequestTooLarge,
 )
-from proxy.handlers.exchange import Request
 from proxy.handlers.services import Services
+from proxy.http_request import Request
 from proxy.keys import Caller
 
 _CORS_MAX_AGE_SECONDS = "600"

@@ -119,7 +119,7 @@ class AsyncResultHandler(NativeHandler):
         objects = self.services.objects
         if output := await objects.get(result.output):
             async with output:
-                await self._send(output)
+                await self._send_output(output)
         elif result.failure and (failure := await objects.get(result.failure)):
             async with failure:
                 raise await _failed(failure)
@@ -137,7 +137,7 @@ class AsyncResultHandler(NativeHandler):
         except NotSealed as exc:
             raise ResultNotFound from exc
 
-    async def _send(self, output: StoredObject) -> None:
+    async def _send_output(self, output: StoredObject) -> None:
         self.set_header("Content-Type", output.content_type)
         self.set_header("Content-Length", str(output.length))
         if self.request.method == "HEAD":

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import ClassVar
 from urllib.parse import unquote_to_bytes
 
-from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from proxy import log
@@ -23,15 +22,18 @@ from proxy.errors import (
     TooManyConnections,
 )
 from proxy.handlers import admission
-from proxy.handlers.exchange import Request
 from proxy.handlers.lifecycle import RequestLifecycle
 from proxy.handlers.services import Services
+from proxy.http_request import Request
+from proxy.server_connection import ServerConnection
 
 logger = logging.getLogger(__name__)
 
 JSON = "application/json"
 
 _UNFORESEEN = "an error in the proxy itself; its log has the details under the request id"
+
+_TOO_LONG = "the request took longer than the server allows"
 
 # Of a body that is too large, this much is read and thrown away after the answer, so that the
 # answer is not lost to a reset connection. What is longer loses its connection.
@@ -48,7 +50,7 @@ class BaseHandler(RequestLifecycle):
         self,
         services: Services,
         route: str,
-        connection: HTTP1Connection,
+        connection: ServerConnection,
         request: Request,
         groups: tuple[str, ...] = (),
     ) -> None:
@@ -58,6 +60,7 @@ class BaseHandler(RequestLifecycle):
         self._path: tuple[str, ...] = ()
         self._body: list[bytes] = []
         self._refused = False
+        self._timed_out = False
 
     # --- before the body ---------------------------------------------------------------------
 
@@ -95,8 +98,6 @@ class BaseHandler(RequestLifecycle):
             self._path = tuple(unquote_to_bytes(group).decode() for group in self._groups)
         except UnicodeDecodeError:
             raise InvalidRequest("the request path is not valid") from None
-        if headers.get("expect", "").lower() == "100-continue":
-            self.request.theirs["Expect"] = "100-continue"  # Tornado knows it in lower case only
 
     def _refuse(self, error: ProxyError) -> None:
         """Answer at once; the body, if one is coming, is discarded before the request ends."""
@@ -140,6 +141,15 @@ class BaseHandler(RequestLifecycle):
         elif self.caller is not None and self.request.method == "POST":
             self._body.append(chunk)
 
+    def body_broken(self, reason: str) -> None:
+        """What was to be the body is none: say so, and read no more of this client."""
+        self.close_when_sent = True
+        if not self._refused:
+            self._refused = True
+            self._body.clear()
+            self._render(InvalidRequest(reason))
+        self.finish()
+
     def take_body(self) -> bytes:
         """The whole body, which is not kept here from now on."""
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -173,29 +183,36 @@ class BaseHandler(RequestLifecycle):
     async def _answer(self) -> None:
         if self.span is not None:
             self.span.enter()
-        await self._respond()
-        if not self._finished:
-            self.finish()
-
-    async def _respond(self) -> None:
+        loop = asyncio.get_running_loop()
+        seconds = self.services.config.server.request_timeout_seconds
+        deadline = loop.call_later(seconds, self._time_out)
         try:
-            async with asyncio.timeout(self.services.config.server.request_timeout_seconds):
-                await self.serve(*self._path)
+            await self.serve(*self._path)
         except ProxyError as error:
             self._fail(error)
         except TimeoutError:
-            self._fail(DeadlineExceeded("the request took longer than the server allows"))
+            self._fail(DeadlineExceeded(_TOO_LONG))
         except StreamClosedError:
             self.note_client_gone()
         except asyncio.CancelledError:
-            if not self.client_gone or self.task is None:
+            if self.task is None or not (self.client_gone or self._timed_out):
                 raise
             self.task.uncancel()
+            if not self.client_gone:
+                self._fail(DeadlineExceeded(_TOO_LONG))
         except Exception as exc:
             self._log_unforeseen(exc)
             self._fail(ProxyError(_UNFORESEEN))
         finally:
+            deadline.cancel()
             self.task = None
+        if not self._finished:
+            self.finish()
+
+    def _time_out(self) -> None:
+        if self.task is not None:
+            self._timed_out = True
+            self.task.cancel()
 
     def write_json(self, value: object) -> None:
         """Answer with ``value`` as JSON."""

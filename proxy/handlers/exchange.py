@@ -1,73 +1,37 @@
-"""One request and its answer on a connection of Tornado's HTTP server."""
+"""One request and its answer on a client's connection."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, cast
 
-from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
+from tornado.iostream import IOStream, StreamClosedError
+
+from proxy.http_request import Request
+from proxy.server_connection import ServerConnection
 
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
-
-
-@dataclass(slots=True)
-class Request:
-    """A request without its body.
-
-    ``headers`` are by their names in lower case, several of a name joined by commas; ``theirs``
-    are the same as Tornado has them, and looks at. ``head_bytes`` is the size of it all.
-    """
-
-    method: str
-    uri: str
-    version: str
-    headers: dict[str, str]
-    theirs: HTTPHeaders
-    head_bytes: int
-    remote_ip: str
-    protocol: str
-
-    @classmethod
-    def of(
-        cls, connection: HTTP1Connection, line: RequestStartLine, theirs: HTTPHeaders
-    ) -> Request:
-        """What has arrived on ``connection``."""
-        method, uri, version = line
-        size = len(method) + len(uri)
-        headers: dict[str, str] = {}
-        for name, value in theirs.get_all():
-            size += len(name) + len(value) + 4
-            name = name.lower()
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-        context = cast(Any, connection.context)
-        return cls(method, uri, version, headers, theirs, size, context.remote_ip, context.protocol)
 
 
 class Exchange:
     """Sends an answer: headers first, once, then what is written, as it is flushed."""
 
-    def __init__(self, connection: HTTP1Connection, request: Request) -> None:
+    def __init__(self, connection: ServerConnection, request: Request) -> None:
         """``request`` is the one that ``connection`` is at."""
         self.request = request
+        self.stream: IOStream = connection.stream
         self._connection = connection
         self._status = 200
         self._reason = "OK"
-        self._headers = _Headers()
+        self._headers: dict[str, str] = {}
         self._unsent: list[bytes] = []
         self._headers_written = False
         self._finished = False
-        connection.set_close_callback(self.on_connection_close)
-
-    @property
-    def stream(self) -> Any:
-        """Tornado's stream of the client's connection."""
-        return self._connection.stream
+        self._chunked = False
+        self._left: int | None = None  # of an announced length
 
     @property
     def status(self) -> int:
@@ -97,45 +61,81 @@ class Exchange:
         self._unsent.clear()
 
     def flush(self) -> asyncio.Future[None]:
-        """Send what has been written; done when the socket has taken it."""
-        chunk = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
-        self._unsent.clear()
-        if self.request.method == "HEAD":
-            chunk = b""
-        if not self._headers_written:
-            self._headers_written = True
-            line = ResponseStartLine("", self._status, self._reason)
-            self._headers["Date"] = _date(int(time.time()))
-            headers = cast(HTTPHeaders, self._headers)
-            return self._connection.write_headers(line, headers, chunk)
-        if chunk:
-            return self._connection.write(chunk)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+        """Send what has been written; done when the socket has taken it.
+
+        That fails if the client has left. Raises ``ValueError`` for what HTTP cannot say.
+        """
+        try:
+            sent = self._send(self._take_unsent(), last=False)
+            # The stream's own is not to be cancelled with whoever waits.
+            return sent if sent.done() else asyncio.shield(sent)
+        except StreamClosedError as exc:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(exc)
+            failed.exception()  # whoever does not wait for it need not know
+            return failed
 
     def finish(self) -> asyncio.Future[None]:
-        """Complete the answer."""
+        """Complete the answer. Raises ``StreamClosedError``, and ``ValueError`` as ``flush``."""
+        chunk = self._take_unsent()
         if not self._headers_written and self._status not in _WITHOUT_BODY:
-            self._headers.setdefault("Content-Length", str(sum(map(len, self._unsent))))
-        self._connection.set_close_callback(None)
-        done = self.flush()
-        self._connection.finish()
+            self._headers.setdefault("Content-Length", str(len(chunk)))
+        sent = self._send(chunk, last=True)
         self._finished = True
-        return done
+        self._connection.answered(sent)
+        return sent
 
     def on_connection_close(self) -> None:
         """The client has left."""
 
+    def _take_unsent(self) -> bytes:
+        chunk = self._unsent[0] if len(self._unsent) == 1 else b"".join(self._unsent)
+        self._unsent.clear()
+        return chunk
 
-class _Headers(dict[str, str]):
-    """By their names as ``_shown``: as much of ``HTTPHeaders`` as ``write_headers`` uses.
+    def _send(self, chunk: bytes, *, last: bool) -> asyncio.Future[None]:
+        if self.stream.closed():
+            raise StreamClosedError
+        data = b""
+        if not self._headers_written:
+            self._headers_written = True
+            data = self._begin()
+        if self.request.method == "HEAD":
+            chunk = b""
+        elif self._chunked:
+            if chunk:
+                chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+            if last:
+                chunk += b"0\r\n\r\n"
+        elif self._left is not None:
+            self._left -= len(chunk)
+            if self._left < 0 or (last and self._left):
+                raise ValueError("the answer has not the length that was announced")
+        if data or chunk:
+            return self.stream.write(data + chunk)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
-    That checks them for line ends.
-    """
-
-    def get_all(self) -> Any:
-        return self.items()
+    def _begin(self) -> bytes:
+        """The answer's head."""
+        headers, version = self._headers, self.request.version
+        headers["Date"] = _date(int(time.time()))
+        if "Content-Length" in headers:
+            self._left = int(headers["Content-Length"])
+        elif version == "HTTP/1.1" and self._status not in _WITHOUT_BODY:
+            self._chunked = self.request.method != "HEAD"
+            if self._chunked:
+                headers["Transfer-Encoding"] = "chunked"
+        if "Connection" not in headers and self._connection.keeps_alive != (version == "HTTP/1.1"):
+            # What is otherwise not taken for granted in that version.
+            headers["Connection"] = "keep-alive" if self._connection.keeps_alive else "close"
+        lines = [f"HTTP/1.1 {self._status} {self._reason}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+            raise ValueError("a header has more than one line")
+        return head.encode("latin-1") + b"\r\n\r\n"
 
 
 @lru_cache(1000)

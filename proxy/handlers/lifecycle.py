@@ -8,14 +8,15 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from proxy import log, traceparent
 from proxy.answer import Answer
-from proxy.handlers.exchange import Exchange, Request
+from proxy.handlers.exchange import Exchange
 from proxy.handlers.services import Services
+from proxy.http_request import Request
 from proxy.keys import Caller
+from proxy.server_connection import ServerConnection
 from proxy.traceparent import Traceparent
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RequestLifecycle(Exchange):
     """Names the request, counts it in and out, notices its client leave, and logs its end."""
 
     def __init__(
-        self, services: Services, route: str, connection: HTTP1Connection, request: Request
+        self, services: Services, route: str, connection: ServerConnection, request: Request
     ) -> None:
         """``route`` is the name of the path's route."""
         super().__init__(connection, request)
@@ -88,17 +89,13 @@ class RequestLifecycle(Exchange):
         self.bytes_out += len(chunk)
         super().write(chunk)
 
-    def flush(self) -> asyncio.Future[None]:
-        """Send what has been written; done when the socket has taken it."""
-        if self._first_byte is None:
-            self._first_byte = time.monotonic()
-            if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
-                # Only the connection's end can tell where this answer ends.
-                self.close_when_sent = True
-                self.request.theirs.pop("Connection", None)
-            if self.close_when_sent or self.services.state.draining:
-                self.set_header("Connection", "close")
-        return super().flush()
+    def _begin(self) -> bytes:
+        self._first_byte = time.monotonic()
+        if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
+            self.close_when_sent = True  # only the connection's end can tell where this answer ends
+        if self.close_when_sent or self.services.state.draining:
+            self.set_header("Connection", "close")
+        return super()._begin()
 
     def count_stream(self) -> None:
         """This answer is sent as it comes."""
@@ -109,26 +106,25 @@ class RequestLifecycle(Exchange):
     def finish(self) -> asyncio.Future[None]:
         """Complete the answer. The request ends when the client has taken it all, or too long."""
         try:
-            done = super().finish()
-            unsent = self.stream.write(b"") if self.stream.writing() else None
+            sent = super().finish()
         except StreamClosedError:
             self._finished = True
             self.note_client_gone()
             self._end()
-            done = asyncio.get_running_loop().create_future()
-            done.set_result(None)
-            return done
+            sent = asyncio.get_running_loop().create_future()
+            sent.set_result(None)
+            return sent
         except Exception:  # a length, say, that is not the answer's
             self.stream.close()
             self._end()
             raise
-        if unsent is None:
+        if sent.done():
             self._end()
         else:
             seconds = self.services.config.server.body_timeout_seconds
             give_up = asyncio.get_running_loop().call_later(seconds, self.stream.close)
-            unsent.add_done_callback(lambda future: self._sent(future, give_up))
-        return done
+            sent.add_done_callback(lambda future: self._sent(future, give_up))
+        return sent
 
     def _sent(self, future: asyncio.Future[None], give_up: asyncio.TimerHandle) -> None:
         give_up.cancel()

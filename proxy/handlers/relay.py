@@ -188,7 +188,6 @@ class RelayHandler(BaseHandler):
         self.set_header("Content-Type", content_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
-        self.stream.set_nodelay(True)  # Tornado takes that back after each request
 
     def invocation_of(self, target: Target, body: bytes, wait: Wait | None) -> Invocation:
         """The call of a target, with what the client's own headers say of it."""

@@ -389,8 +389,9 @@ class TestHeaders:
         assert raw.request("GET", "/" + "x" * 10_000, proxy.headers).status == 431
 
     def test_headers_without_end_lose_their_connection(self, raw: RawClient) -> None:
-        raw.send(b"GET / HTTP/1.1\r\nX-Big: " + b"x" * 1_000_000)
-        assert raw.is_closed()
+        with contextlib.suppress(OSError):  # what it still sends may reset the connection
+            raw.send(b"GET / HTTP/1.1\r\nX-Big: " + b"x" * 1_000_000)
+            assert raw.read_to_end().partition(b" ")[2][:3] in (b"431", b"")
 
 
 class TestTime:

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from proxy.application import Application
@@ -17,6 +16,7 @@ from proxy.config import Config
 from proxy.errors import InvalidRequest, UpstreamFailed
 from proxy.handlers.base import BaseHandler
 from proxy.handlers.services import Services, WorkerState
+from proxy.http_server import HTTPServer
 from proxy.keys import KeyRing
 from proxy.metrics import Metrics
 
@@ -85,14 +85,21 @@ async def serving(handler: type[BaseHandler]) -> AsyncIterator[tuple[str, Worker
         certificate_expires=None,
         state=state,
     )
-    server = HTTPServer(Application(services, [("/", "/", handler)]))
+    server = HTTPServer(
+        Application(services, [("/", "/", handler)]).take,
+        state,
+        most_head_bytes=8192,
+        most_connections=10,
+        idle_seconds=10,
+        body_seconds=10,
+    )
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
     try:
         yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}", state
     finally:
         server.stop()
-        await server.close_all_connections()
+        await server.close_connections()
 
 
 async def get(url: str) -> tuple[int, dict[str, Any], str]:

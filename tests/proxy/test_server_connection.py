@@ -1,0 +1,179 @@
+"""Requests on a connection are answered in turn; what ends one ends it for its taker, too."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from tornado.netutil import bind_sockets
+
+from proxy.handlers.exchange import Exchange
+from proxy.handlers.services import WorkerState
+from proxy.http_request import Request
+from proxy.http_server import HTTPServer
+from proxy.server_connection import ServerConnection
+
+POST = b"POST /%b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class Echo(Exchange):
+    """Answers a request with its path and body, when it is let to."""
+
+    def __init__(self, connection: ServerConnection, request: Request) -> None:
+        super().__init__(connection, request)
+        self.body = b""
+        self.is_whole = asyncio.Event()
+        self.is_broken = ""
+        self.times_left = 0
+
+    def data_received(self, chunk: bytes) -> None:
+        self.body += chunk
+
+    def body_received(self) -> None:
+        self.is_whole.set()
+
+    def answer(self) -> None:
+        self.write(self.request.uri.encode() + b" " + self.body)
+        self.finish()
+
+    def body_broken(self, reason: str) -> None:
+        self.is_broken = reason
+        self.answer()
+
+    def on_connection_close(self) -> None:
+        self.times_left += 1
+
+
+class AtOnce(Echo):
+    def body_received(self) -> None:
+        self.answer()
+
+
+class Early(Echo):
+    """Answers before it has been sent anything."""
+
+    def __init__(self, connection: ServerConnection, request: Request) -> None:
+        super().__init__(connection, request)
+        self.answer()
+
+
+@asynccontextmanager
+async def serving(
+    kind: Callable[[ServerConnection, Request], Echo],
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter, asyncio.Queue[Echo]]]:
+    takers: asyncio.Queue[Echo] = asyncio.Queue()
+
+    def take(connection: ServerConnection, request: Request) -> Echo:
+        taker = kind(connection, request)
+        takers.put_nowait(taker)
+        return taker
+
+    server = HTTPServer(
+        take,
+        WorkerState(),
+        most_head_bytes=8192,
+        most_connections=5,
+        idle_seconds=10,
+        body_seconds=10,
+    )
+    (listening,) = bind_sockets(0, "127.0.0.1")
+    server.add_sockets([listening])
+    reader, writer = await asyncio.open_connection(*listening.getsockname())
+    try:
+        yield reader, writer, takers
+    finally:
+        server.stop()
+        writer.close()
+        await server.close_connections()
+
+
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head, await reader.readexactly(length)
+
+
+async def test_requests_sent_at_once_are_answered_in_turn() -> None:
+    async with serving(Echo) as (reader, writer, takers):
+        writer.write(b"".join(POST % (b"%d" % n, 3, b"abc") for n in range(3)))
+        for number in range(3):
+            taker = await takers.get()
+            await taker.is_whole.wait()
+            assert takers.empty()  # the next one waits for this answer
+            taker.answer()
+            assert (await read_answer(reader))[1] == b"/%d abc" % number
+
+
+async def test_a_body_is_what_is_in_its_chunks_wherever_they_are_cut() -> None:
+    async with serving(AtOnce) as (reader, writer, _):
+        for piece in (CHUNKED[:50], CHUNKED[50:] + b"3\r\nab", b"c\r\n0", b"\r\n\r\n" + CHUNKED):
+            writer.write(piece)
+            await writer.drain()
+        assert (await read_answer(reader))[1] == b"/ abc"
+        writer.write(b"0\r\n\r\n")
+        assert (await read_answer(reader))[1] == b"/ "
+
+
+async def test_an_answer_before_the_body_is_the_last_one() -> None:
+    async with serving(Early) as (reader, writer, takers):
+        writer.write(POST % (b"", 100, b"half"))
+        assert (await read_answer(reader))[1] == b"/ "
+        assert await reader.read() == b""
+        assert (await takers.get()).times_left == 0
+
+
+async def test_a_body_that_breaks_off_into_nonsense_is_told_to_its_taker() -> None:
+    async with serving(AtOnce) as (reader, writer, takers):
+        writer.write(CHUNKED + b"3\r\nabc\r\n")
+        taker = await takers.get()
+        writer.write(b"nonsense\r\n")
+        assert (await read_answer(reader))[1] == b"/ abc"
+        assert await reader.read() == b""
+        assert taker.is_broken == "of the body, a chunk has no size"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(b"nonsense\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nX: " + b"x" * 8192, b"431")],
+)
+async def test_what_is_no_request_is_answered_once(sent: bytes, status: bytes) -> None:
+    async with serving(AtOnce) as (reader, writer, takers):
+        writer.write(sent)
+        head, body = await read_answer(reader)
+        assert head.startswith(b"HTTP/1.1 " + status)
+        assert json.loads(body)["error"]["code"] == "bad_request"
+        assert await reader.read() == b""
+        assert takers.empty()
+
+
+@pytest.mark.parametrize("sent", [POST % (b"", 100, b"half"), POST % (b"", 5, b"whole")])
+async def test_a_client_that_leaves_is_told_of_once(sent: bytes) -> None:
+    async with serving(Echo) as (_, writer, takers):
+        writer.write(sent)
+        taker = await takers.get()
+        writer.close()
+        async with asyncio.timeout(5):
+            while not taker.times_left:
+                await asyncio.sleep(0)
+        taker.stream.close()
+        await asyncio.sleep(0)
+        assert taker.times_left == 1
+
+
+async def test_an_answer_is_not_lost_with_who_waits_for_it_to_be_taken() -> None:
+    async with serving(Echo) as (reader, writer, takers):
+        writer.write(POST % (b"", 0, b""))
+        taker = await takers.get()
+        await taker.is_whole.wait()
+        size = 20_000_000  # more than any buffer between the two
+        taker.set_header("Content-Length", str(size))
+        taker.write(b"x" * (size - 1))
+        waits = asyncio.ensure_future(taker.flush())
+        await asyncio.sleep(0)
+        waits.cancel()
+        taker.write(b"y")
+        taker.finish()
+        _, body = await read_answer(reader)
+        assert (len(body), body[-1:]) == (size, b"y")
