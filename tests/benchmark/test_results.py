@@ -69,8 +69,11 @@ def test_streams_that_are_not_served_miss_whatever_they_hold() -> None:
     assert verdict(refused) == "MISSED"
 
 
-def test_two_workers_are_judged_by_the_cpu_time_of_a_request() -> None:
-    made = results(ours={"one_cpu_us": [300.0]}, ours_two_workers={"two_cpu_us": [320.0]})
+def test_two_workers_are_judged_by_what_they_have_served() -> None:
+    made = results(
+        ours_one_worker={"capped_per_second": [800.0]},
+        ours_two_workers={"capped_per_second": [1500.0]},
+    )
     assert two_workers(made) == pytest.approx(1.875)
 
 
