@@ -75,7 +75,8 @@ class Chunks:
         if b"\r" in line or b"\n" in line:
             raise BadChunk("a line has a line end inside")
         if self._expects is _Expects.SIZE:
-            digits = line.partition(b";")[0].rstrip(b" \t")
+            size, extension, _ = line.partition(b";")
+            digits = size.rstrip(b" \t") if extension else size
             if not digits or len(digits) > _MOST_SIZE_DIGITS or not _HEX.issuperset(digits):
                 raise BadChunk("a chunk has no size")
             self._left = int(digits, 16)

@@ -15,6 +15,8 @@ from proxy.http_chunks import BadChunk, Chunks
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VERSION = re.compile(rb"HTTP/1\.[0-9]")
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_LENGTHS = re.compile(r"([0-9]+)(?:,[ \t]*\1)*", re.ASCII)  # one, or the same again
+_ABSOLUTE = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _HOST = re.compile(r"[A-Za-z0-9\-._~%!$&'()*+;=:\[\]]*")
 
 # All that a head is made of, line ends included.
@@ -125,10 +127,12 @@ class RequestReader:
                 raise BadRequest("the only transfer coding for a body is chunked")
             self._chunks = Chunks()
         elif length is not None:
-            if not (length.isascii() and length.isdecimal()):
+            found = _LENGTHS.fullmatch(length)
+            if found is None:
                 raise BadRequest("Content-Length must be one number")
             # What is longer is refused before it could be read.
-            self._left = int(length[: _MOST_LENGTH_DIGITS + 1])
+            self._left = int(found[1][: _MOST_LENGTH_DIGITS + 1])
+            headers["content-length"] = found[1]
 
     def _feed_chunks(self, chunks: Chunks, data: bytes) -> bytes:
         try:
@@ -159,13 +163,22 @@ def _parse_head(head: bytes) -> Request:
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     request = Request(
         method.decode(),
-        uri.decode("latin-1"),
+        _origin_form(uri.decode("latin-1")),
         "HTTP/1.0" if version == b"HTTP/1.0" else "HTTP/1.1",
         headers,
         len(head),
     )
     _check_host(request)
     return request
+
+
+def _origin_form(uri: str) -> str:
+    """The path and query of an absolute URI, as clients send it to what they take for a proxy."""
+    if uri.startswith("/"):
+        return uri
+    found = _ABSOLUTE.match(uri)
+    rest = uri[found.end() :] if found else uri
+    return f"/{rest}" if found and not rest.startswith("/") else rest
 
 
 @lru_cache(1024)

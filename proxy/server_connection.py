@@ -126,9 +126,7 @@ class ServerConnection:
 
     async def _receive_body(self, reader: RequestReader, taker: Taker, body: bytes) -> None:
         """Read to its end, or until the taker has answered without it."""
-        request = reader.request
-        asks = request is not None and request.headers.get("expect", "").lower() == "100-continue"
-        if asks and not body and not reader.is_whole and self._is_due:
+        if _asks_first(reader.request) and not body and self._is_due:
             self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             while self._is_due:
@@ -168,3 +166,10 @@ class ServerConnection:
     def _go_on(self) -> None:
         if self._answered is not None and not self._answered.done():
             self._answered.set_result(None)
+
+
+def _asks_first(request: Request | None) -> bool:
+    """Whether the client waits to be told to send its body."""
+    if request is None or request.version == "HTTP/1.0":
+        return False
+    return request.headers.get("expect", "").lower() == "100-continue"

@@ -14,7 +14,7 @@ MOST = 4096
 NAMES = ("content-type", "authorization", "X-Amzn-SageMaker-Custom-Attributes", "x-a", "cookie")
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f"))
 SPACES = st.sampled_from(("", " ", " \t"))
-TARGETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1)
+TARGETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E)).map("/{}".format)
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,21 @@ def test_a_name_is_the_same_in_any_case_and_its_values_are_one() -> None:
     assert found.headers == {"host": "x", "x-a": "one,two", "x-b": ""}
 
 
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        (b"http://example.com:8000/a?b=c", "/a?b=c"),
+        (b"HTTPS://example.com", "/"),
+        (b"https://example.com?b", "/?b"),
+        (b"//example.com/a", "//example.com/a"),
+        (b"*", "*"),
+        (b"ftp://example.com/a", "ftp://example.com/a"),
+    ],
+)
+def test_an_absolute_uri_is_its_path(uri: bytes, path: str) -> None:
+    assert read([head(first=b"GET " + uri + b" HTTP/1.1")])[0].uri == path
+
+
 def test_empty_lines_between_requests_say_nothing() -> None:
     assert len(read([b"\r\n\r\n", b"\r", b"\n" + head(first=b"GET / HTTP/1.1"), head()])) == 2
 
@@ -166,8 +181,9 @@ def test_who_may_send_another_request(first: bytes, options: bytes, keeps_alive:
     "data",
     [
         head(b"Content-Length: 1", b"Content-Length: 2"),
-        head(b"Content-Length: 1", b"Content-Length: 1"),
-        head(b"Content-Length: 1, 1"),
+        head(b"Content-Length: 1, 2"),
+        head(b"Content-Length: 1, 11"),
+        head(b"Content-Length: 1,"),
         head(b"Content-Length: +1"),
         head(b"Content-Length: -1"),
         head(b"Content-Length: 1_0"),
@@ -216,8 +232,9 @@ def test_what_is_no_head_or_a_doubtful_one_is_refused(data: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        *(b"\r\n", b"x\r\n", b"-1\r\n", b"1_0\r\n", b"0x1\r\n", b" 1\r\n", b"1" * 17 + b"\r\n"),
-        *(b"1\r\nab\r\n", b"1" * 2000, b"1;a\nb\r\n", b"1;a\rb\r\n", b"0\r\nX: a\nb\r\n"),
+        *(b"\r\n", b"x\r\n", b"-1\r\n", b"1_0\r\n", b"0x1\r\n", b" 1\r\n", b"1 \r\n"),
+        *(b"1" * 17 + b"\r\n", b"1\r\nab\r\n", b"1" * 2000),
+        *(b"1;a\nb\r\n", b"1;a\rb\r\n", b"0\r\nX: a\nb\r\n"),
         b"0\r\n" + b"x: y\r\n" * 30_000,
     ],
 )
@@ -231,6 +248,11 @@ def test_a_head_without_an_end_is_not_kept_for_ever() -> None:
     reader.feed(b"x" * MOST)
     with pytest.raises(HeadTooLong):
         reader.feed(b"x")
+
+
+def test_a_length_that_is_told_twice_is_one() -> None:
+    (found,) = read([head(b"Content-Length: 2", b"content-length:2,  2") + b"ab"])
+    assert (found.body, found.headers["content-length"]) == (b"ab", "2")
 
 
 def test_a_coding_is_the_same_in_any_case() -> None:
