@@ -125,7 +125,7 @@ def _about(rounds: int, plan: Plan) -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{_processor()}, Linux {platform.release()}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()} ({platform.python_compiler()})",
         "plan": f"{rounds} round{'s' * (rounds != 1)}, {plan.seconds.plain:g} s each",
         "seconds": asdict(plan.seconds),
         "command": " ".join(sys.argv[1:]),

@@ -17,12 +17,13 @@ def python(name: str, requirements: Sequence[str]) -> Path:
     """Return the interpreter of a virtual environment with these packages. Raises `Failed`."""
     directory = BENCH / name
     interpreter = directory / "bin" / "python"
-    if not _is_installed(directory, list(requirements)):
+    wanted = {"python": sys.version, "requirements": list(requirements)}
+    if not _is_installed(directory, wanted):
         shutil.rmtree(directory, ignore_errors=True)
         _run(name, [sys.executable, "-m", "venv", str(directory)], BENCH)
         install = [str(interpreter), "-m", "pip", "install", "--quiet"]
         _run(name, [*install, "--disable-pip-version-check", *requirements], BENCH)
-        _note(directory, list(requirements))
+        _note(directory, wanted)
     return interpreter
 
 

@@ -41,7 +41,8 @@ def markdown(results: Results, verdicts: Sequence[Verdict]) -> str:
     """Everything that a reader wants to see of a run."""
     about = results.about
     parts = [
-        f"Measured on {about.get('date')} on {about.get('machine')}; {about.get('plan')}.",
+        f"Measured on {about.get('date')} on {about.get('machine')}, Python "
+        f"{about.get('python')}; {about.get('plan')}.",
         _verdicts(verdicts),
         _ratios(results),
         _gateways(results),
@@ -126,11 +127,12 @@ def _cell(row: Row, figure: str, digits: int) -> str:
 
 def _growth(name: str, points: Sequence[dict[str, float]]) -> str:
     head = list(points[0]) if points else []
-    rows = [
-        [number(point.get(each), 0 if point[each] >= 100 else 2) for each in head]
-        for point in points
-    ]
+    rows = [[_growth_cell(point[each]) for each in head] for point in points]
     return f"{name}\n\n" + table(head, rows)
+
+
+def _growth_cell(value: float) -> str:
+    return number(value, 0 if value >= 100 or value == int(value) else 2)
 
 
 def _notes(results: Results) -> list[str]:
