@@ -111,8 +111,8 @@ class Exchange:
             self._left -= len(chunk)
             if self._left < 0 or (last and self._left):
                 raise ValueError("the answer has not the length that was announced")
-        if data or chunk:
-            return self.stream.write(data + chunk)
+        if data or chunk or self.stream.writing():
+            return self.stream.write(data + chunk)  # done when all before it is taken, too
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

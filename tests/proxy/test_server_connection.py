@@ -177,3 +177,30 @@ async def test_an_answer_is_not_lost_with_who_waits_for_it_to_be_taken() -> None
         taker.finish()
         _, body = await read_answer(reader)
         assert (len(body), body[-1:]) == (size, b"y")
+
+
+class Refused(Echo):
+    """Sends its answer before it has been sent anything, and completes it when it has."""
+
+    def __init__(self, connection: ServerConnection, request: Request) -> None:
+        super().__init__(connection, request)
+        self.set_header("Content-Length", "100000")
+        self.write(b"x" * 100_000)
+        self.flush()
+
+    def body_received(self) -> None:
+        self.finish()
+
+
+async def test_no_request_is_read_while_the_answer_before_is_not_taken() -> None:
+    async with serving(Refused) as (reader, writer, takers):
+        count = 400  # their answers are more than any buffer between the two
+        writer.write(POST % (b"", 0, b"") * count)
+        stream = (await takers.get()).stream
+        while not stream.writing():
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert takers.qsize() < count / 2
+        for _ in range(count):
+            await read_answer(reader)
