@@ -140,7 +140,10 @@ class ServerConnection:
 
     async def _read(self) -> bytes:
         ahead, self._ahead = self._ahead, None
-        return await (ahead or self.stream.read_bytes(_READ_BYTES, partial=True))
+        data = await (ahead or self.stream.read_bytes(_READ_BYTES, partial=True))
+        if self.stream.closed():  # since it has arrived
+            raise StreamClosedError
+        return data
 
     async def _refuse(self, reason: BadRequest) -> None:
         """Answer what is no request, and close: there is no telling where the next one begins."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from tornado.iostream import IOStream
 from tornado.netutil import bind_sockets
 
 from proxy.handlers.exchange import Exchange
@@ -204,3 +206,57 @@ async def test_no_request_is_read_while_the_answer_before_is_not_taken() -> None
         assert takers.qsize() < count / 2
         for _ in range(count):
             await read_answer(reader)
+
+
+class ClosesAfter(IOStream):
+    """Closes when so many reads are done, before whoever waits for the last has its turn."""
+
+    def __init__(self, end: socket.socket, reads: int) -> None:
+        super().__init__(end)
+        self._reads = reads
+
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
+        future = asyncio.ensure_future(super().read_bytes(num_bytes, partial))
+        self._reads -= 1
+        if not self._reads:
+            future.add_done_callback(lambda _: self.close())
+        return future
+
+
+@asynccontextmanager
+async def closing_after(
+    reads: int,
+) -> AsyncIterator[tuple[socket.socket, asyncio.Queue[Echo], asyncio.Event]]:
+    """The client's end of a connection, what its requests led to, and when it has ended."""
+    ours, theirs = socket.socketpair()
+    takers: asyncio.Queue[Echo] = asyncio.Queue()
+    ended = asyncio.Event()
+
+    def take(connection: ServerConnection, request: Request) -> Echo:
+        taker = Echo(connection, request)
+        takers.put_nowait(taker)
+        return taker
+
+    stream = ClosesAfter(ours, reads)
+    ServerConnection(stream, "", 8192, take).start(lambda _: ended.set())
+    while not stream.reading():
+        await asyncio.sleep(0)
+    with theirs:
+        yield theirs, takers, ended
+
+
+async def test_a_request_that_arrives_just_before_the_end_is_not_taken() -> None:
+    async with closing_after(1) as (client, takers, ended):
+        client.send(POST % (b"", 3, b"abc"))
+        await asyncio.wait_for(ended.wait(), 5)
+        assert takers.empty()
+
+
+async def test_a_body_that_arrives_just_before_the_end_leads_to_nothing() -> None:
+    async with closing_after(2) as (client, takers, ended):
+        client.send(POST % (b"", 3, b""))
+        taker = await takers.get()
+        client.send(b"abc")
+        await asyncio.wait_for(ended.wait(), 5)
+        assert not taker.is_whole.is_set()
+        assert taker.times_left == 1
