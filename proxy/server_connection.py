@@ -119,6 +119,8 @@ class ServerConnection:
                 # A stream that is read all the time need not be told so for each request.
                 self._ahead = self.stream.read_bytes(_READ_BYTES, partial=True)
             await answered
+        else:
+            await asyncio.sleep(0)  # or who sends on and on would have all the turns
         self._answered = None
         if not (self.keeps_alive and reader.is_whole):
             self.stream.close()
@@ -140,7 +142,11 @@ class ServerConnection:
 
     async def _read(self) -> bytes:
         ahead, self._ahead = self._ahead, None
-        data = await (ahead or self.stream.read_bytes(_READ_BYTES, partial=True))
+        if ahead is None:
+            ahead = asyncio.ensure_future(self.stream.read_bytes(_READ_BYTES, partial=True))
+            if ahead.done():
+                await asyncio.sleep(0)  # or who sends on and on would have all the turns
+        data = await ahead
         if self.stream.closed():  # since it has arrived
             raise StreamClosedError
         return data

@@ -1,8 +1,10 @@
 """HTTP itself: who is let in, what is refused and how, and every bound."""
 
 import contextlib
+import itertools
 import json
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -264,6 +266,32 @@ class TestRequestIds:
             "status": 200,
         }
         assert expected.items() <= entry.items()
+
+
+class TestFloods:
+    def test_who_sends_without_an_end_keeps_nobody_else_waiting(
+        self, raw: RawClient, session: requests.Session, proxy: RunningProxy
+    ) -> None:
+        begun, answered = threading.Event(), threading.Event()
+
+        def flood() -> None:
+            with contextlib.suppress(OSError):  # its time is over
+                for count in itertools.count():
+                    raw.send(b"\r\n" * 0x8000)
+                    if count == 16:
+                        begun.set()
+                    if answered.is_set():
+                        return
+
+        with ThreadPoolExecutor(1) as threads:
+            flooding = threads.submit(flood)
+            try:
+                assert begun.wait(10)
+                for _ in range(10):
+                    assert session.get(f"{proxy.url}/healthz", timeout=10).status_code == 200
+            finally:
+                answered.set()
+            flooding.result(10)
 
 
 class TestBodies:

@@ -260,3 +260,13 @@ async def test_a_body_that_arrives_just_before_the_end_leads_to_nothing() -> Non
         await asyncio.wait_for(ended.wait(), 5)
         assert not taker.is_whole.is_set()
         assert taker.times_left == 1
+
+
+async def test_many_requests_at_once_leave_others_their_turn() -> None:
+    async with serving(AtOnce) as (reader, writer, takers):
+        count = 1000
+        writer.write((POST % (b"", 0, b"")) * count)
+        await takers.get()
+        assert takers.qsize() < 10
+        for _ in range(count):
+            await read_answer(reader)
