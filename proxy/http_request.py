@@ -131,8 +131,8 @@ class RequestReader:
             if found is None:
                 raise BadRequest("Content-Length must be one number")
             # What is longer is refused before it could be read.
-            self._left = int(found[1][: _MOST_LENGTH_DIGITS + 1])
-            headers["content-length"] = found[1]
+            digits = headers["content-length"] = found[1].lstrip("0") or "0"
+            self._left = int(digits[: _MOST_LENGTH_DIGITS + 1])
 
     def _feed_chunks(self, chunks: Chunks, data: bytes) -> bytes:
         try:

@@ -264,3 +264,9 @@ def test_an_absurd_length_is_a_length() -> None:
     reader = RequestReader(20_000)
     assert reader.feed(head(b"Content-Length: " + b"9" * 10_000) + b"body") == b"body"
     assert not reader.is_whole
+
+
+def test_a_length_is_the_same_with_zeros_before_it() -> None:
+    reader = RequestReader(MOST)
+    assert reader.feed(head(b"Content-Length: " + b"0" * 30 + b"4") + b"bodyGET") == b"body"
+    assert reader.rest == b"GET"
