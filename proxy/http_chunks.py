@@ -66,8 +66,10 @@ class Chunks:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _keep(self, line: bytes) -> None:
-        if len(line) > _MOST_SIZE_LINE_BYTES:
-            raise BadChunk("a chunk has no size")
+        is_trailer = self._expects is _Expects.TRAILERS
+        most = _MOST_TRAILER_BYTES if is_trailer else _MOST_SIZE_LINE_BYTES
+        if len(line.removesuffix(b"\r")) > most:
+            raise BadChunk("a line is too long")
         self._pending = line
 
     def _take_line(self, line: bytes) -> None:
@@ -75,6 +77,8 @@ class Chunks:
         if b"\r" in line or b"\n" in line:
             raise BadChunk("a line has a line end inside")
         if self._expects is _Expects.SIZE:
+            if len(line) > _MOST_SIZE_LINE_BYTES:
+                raise BadChunk("a line is too long")
             size, extension, _ = line.partition(b";")
             digits = size.rstrip(b" \t") if extension else size
             if not digits or len(digits) > _MOST_SIZE_DIGITS or not _HEX.issuperset(digits):

@@ -235,12 +235,20 @@ def test_what_is_no_head_or_a_doubtful_one_is_refused(data: bytes) -> None:
         *(b"\r\n", b"x\r\n", b"-1\r\n", b"1_0\r\n", b"0x1\r\n", b" 1\r\n", b"1 \r\n"),
         *(b"1" * 17 + b"\r\n", b"1\r\nab\r\n", b"1" * 2000),
         *(b"1;a\nb\r\n", b"1;a\rb\r\n", b"0\r\nX: a\nb\r\n"),
-        b"0\r\n" + b"x: y\r\n" * 30_000,
+        *(b"0\r\n" + b"x: y\r\n" * 30_000, b"1;" + b"a" * 2000 + b"\r\nx\r\n0\r\n\r\n"),
     ],
 )
 def test_what_is_no_chunk_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):
         read([head(b"Transfer-Encoding: chunked"), body])
+
+
+def test_a_long_trailer_is_taken_wherever_it_is_cut() -> None:
+    trailer = b"X: " + b"y" * 10_000 + b"\r\n\r\n"
+    for at in (3, 5000, len(trailer) - 3):
+        pieces = [b"2\r\nab\r\n0\r\n", trailer[:at], trailer[at:]]
+        (found,) = read([head(b"Transfer-Encoding: chunked"), *pieces])
+        assert found.body == b"ab"
 
 
 def test_a_head_without_an_end_is_not_kept_for_ever() -> None:
