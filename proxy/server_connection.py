@@ -128,7 +128,7 @@ class ServerConnection:
 
     async def _receive_body(self, reader: RequestReader, taker: Taker, body: bytes) -> None:
         """Read to its end, or until the taker has answered without it."""
-        if _asks_first(reader.request) and not body and self._is_due:
+        if _asks_first(reader.request) and not body and not reader.is_whole and self._is_due:
             self.stream.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
             while self._is_due:

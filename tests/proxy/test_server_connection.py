@@ -270,3 +270,16 @@ async def test_many_requests_at_once_leave_others_their_turn() -> None:
         assert takers.qsize() < 10
         for _ in range(count):
             await read_answer(reader)
+
+
+@pytest.mark.parametrize(("version", "knows_it"), [(b"1.1", True), (b"1.0", False)])
+async def test_who_waits_for_our_word_is_given_it(version: bytes, knows_it: bool) -> None:
+    async with serving(AtOnce) as (reader, writer, takers):
+        head = POST.replace(b"1.1", version) % (b"", 3, b"")
+        writer.write(head.replace(b"Host", b"Expect: 100-continue\r\nHost"))
+        await takers.get()
+        if knows_it:
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"abc")
+        head, body = await read_answer(reader)
+        assert (head[:15], body) == (b"HTTP/1.1 200 OK", b"/ abc")
