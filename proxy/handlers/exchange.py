@@ -67,12 +67,16 @@ class Exchange:
         """
         try:
             sent = self._send(self._take_unsent(), last=False)
+            if sent.done():
+                return sent
             # The stream's own is not to be cancelled with whoever waits.
-            return sent if sent.done() else asyncio.shield(sent)
+            waits = asyncio.shield(sent)
+            waits.add_done_callback(_note_failure)
+            return waits
         except StreamClosedError as exc:
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             failed.set_exception(exc)
-            failed.exception()  # whoever does not wait for it need not know
+            _note_failure(failed)
             return failed
 
     def finish(self) -> asyncio.Future[None]:
@@ -136,6 +140,11 @@ class Exchange:
         if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
             raise ValueError("a header has more than one line")
         return head.encode("latin-1") + b"\r\n\r\n"
+
+
+def _note_failure(sent: asyncio.Future[None]) -> None:
+    if not sent.cancelled():
+        sent.exception()  # whoever does not wait for it need not know
 
 
 @lru_cache(1000)

@@ -1,7 +1,9 @@
 """Requests on a connection are answered in turn; what ends one ends it for its taker, too."""
 
 import asyncio
+import gc
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -283,3 +285,21 @@ async def test_who_waits_for_our_word_is_given_it(version: bytes, knows_it: bool
         writer.write(b"abc")
         head, body = await read_answer(reader)
         assert (head[:15], body) == (b"HTTP/1.1 200 OK", b"/ abc")
+
+
+async def test_a_client_that_leaves_a_refusal_untaken_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(Refused) as (_, writer, takers):
+        writer.write((POST % (b"", 0, b"")) * 200)
+        taker = await takers.get()
+        while not taker.stream.writing():
+            await asyncio.sleep(0)
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            while not taker.stream.closed():
+                await asyncio.sleep(0)
+    del taker, takers
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
