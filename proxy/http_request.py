@@ -25,6 +25,9 @@ _ALLOWED = _VISIBLE + b"\t\r\n"
 
 _MOST_LENGTH_DIGITS = 18
 
+# To read more would hold up everybody else, however short they are.
+_MOST_HEADERS = 1000
+
 
 class BadRequest(ValueError):
     """What has arrived is no HTTP/1.1 request."""
@@ -33,7 +36,7 @@ class BadRequest(ValueError):
 
 
 class HeadTooLong(BadRequest):
-    """What has arrived is more than a head may be, and no end of it is to be seen."""
+    """What has arrived is more than a head may be."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
 
@@ -153,6 +156,8 @@ def _parse_head(head: bytes) -> Request:
     uri, _, version = rest.partition(b" ")
     if not (_TOKEN.fullmatch(method) and uri and b"\t" not in uri and _VERSION.fullmatch(version)):
         raise BadRequest("the first line must be a method, a path, and HTTP/1.1")
+    if len(lines) > _MOST_HEADERS:
+        raise HeadTooLong(f"there are more than {_MOST_HEADERS} headers")
     headers: dict[str, str] = {}
     for line in lines:
         raw_name, colon, raw_value = line.partition(b":")

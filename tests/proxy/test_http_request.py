@@ -278,3 +278,10 @@ def test_a_length_is_the_same_with_zeros_before_it() -> None:
     reader = RequestReader(MOST)
     assert reader.feed(head(b"Content-Length: " + b"0" * 30 + b"4") + b"bodyGET") == b"body"
     assert reader.rest == b"GET"
+
+
+def test_a_head_has_no_more_headers_than_can_be_read_at_once() -> None:
+    lines = [b"a:"] * 999  # and Host
+    assert RequestReader(20_000).feed(head(*lines) + b"POST") == b""
+    with pytest.raises(HeadTooLong):
+        RequestReader(20_000).feed(head(*lines, b"a:"))
