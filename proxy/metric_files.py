@@ -157,8 +157,9 @@ def _read(directory: Path) -> dict[Series, list[float]]:
         at = _FEW
         for line in _read_names(names)[0]:
             name, labels, length = line
-            if _is_known(line):
-                counted = numbers[at : at + length]
+            counted = numbers[at : at + length]
+            # Not even zeros are there if the machine has stopped before it wrote them.
+            if _is_known(line) and len(counted) == length:
                 before = total.get((name, labels), [0.0] * length)
                 total[name, labels] = list(map(add, before, counted))
             at += length

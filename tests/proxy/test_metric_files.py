@@ -52,6 +52,15 @@ def test_a_name_that_was_not_written_whole_is_no_name(tmp_path: Path) -> None:
     assert again.read() == {NAME: [2.0], (NAME[0], ("carol", "2xx")): [4.0]}
 
 
+def test_numbers_that_are_not_there_spoil_no_others(tmp_path: Path) -> None:
+    one, other = MetricFiles(tmp_path, 0), MetricFiles(tmp_path, 1)
+    add(one, "alice", 2)
+    add(other, "alice", 3)
+    other.totals.place(DURATIONS, "/predict", "llama")
+    os.truncate(folder(tmp_path) / "1.numbers", 0)
+    assert one.read() == {NAME: [2.0]}
+
+
 @pytest.mark.parametrize(
     "line", [b"nonsense\n", b'["gone_total",[],1]\n', b'["key_requests_total",["alice","2xx"],7]\n']
 )
