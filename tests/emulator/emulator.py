@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +44,7 @@ class Emulator:
         self, *, seed: int = 0, region: str = "us-east-1", container_timeout: float = 60.0
     ) -> None:
         self.region = region
+        self.ahead = timedelta()  # so far its clock is ahead of this machine's
         self.credentials = CredentialTable()
         self.credentials.add(ACCESS_KEY, SECRET)
         self._permissions = PermissionLog(region)
@@ -54,12 +56,13 @@ class Emulator:
         self._containers: dict[str, web.AppRunner] = {}
         self._runtime = Runtime(
             endpoints=self._endpoints,
-            signatures=SignatureCheck(self.credentials, region),
+            signatures=SignatureCheck(self.credentials, region, self._now),
             faults=self._faults,
             calls=self._calls,
             permissions=self._permissions,
             store=self._control_plane,
             region=region,
+            now=self._now,
             seed=seed,
             container_timeout=container_timeout,
         )
@@ -190,9 +193,13 @@ class Emulator:
         """Let the next calls to an endpoint fail; `faults.Fault` describes the parameters."""
         self._faults.add(endpoint, kind, times, **params)
 
-    def clear_faults(self) -> None:
-        """Let every endpoint be well again."""
-        self._faults.clear()
+    def clear_faults(self, endpoint: str | None = None) -> None:
+        """Let every endpoint be well again, or the one."""
+        self._faults.clear(endpoint)
+
+    def drop_connections(self) -> int:
+        """Close every connection to the runtime, in use or not; how many there were."""
+        return self._loop.submit(self._drop_connections()).result()
 
     def calls(self, endpoint: str) -> list[Call]:
         """Return the newest calls to an endpoint, those that were refused for a fault included."""
@@ -208,6 +215,17 @@ class Emulator:
         Each departure is reported once; TimeoutError if none comes in time.
         """
         return self._calls.wait_for_departure(endpoint, timeout)
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    async def _drop_connections(self) -> int:
+        server = self._runtime_runner.server
+        assert server is not None
+        transports = [each.transport for each in server.connections if each.transport is not None]
+        for each in transports:
+            each.close()
+        return len(transports)
 
     async def _stop_serving(self) -> None:
         await self._runtime_runner.cleanup()

@@ -18,8 +18,9 @@ ASYNC = "InvokeEndpointAsync"
 class Fault:
     """One fault; each kind reads the fields that concern it.
 
-    `seconds` of slow_first_byte, `delay` between the chunks of slow_body, `after` so many whole
-    events for the stream_ kinds, `error_code` of stream_model_error, `original_…` of model_error.
+    `seconds` of slow_first_byte and half_closed, `delay` between the chunks of slow_body, `after`
+    so many whole events for the stream_ kinds, `error_code` of stream_model_error, `original_…` of
+    model_error.
     """
 
     kind: str
@@ -97,8 +98,15 @@ REFUSALS: dict[str, Refusal] = {
         403, "ExpiredTokenException", "The security token included in the request is expired"
     ),
 }
-BEFORE_ANSWER = {"slow_first_byte", "drop_before_answer", "garbage"}
-IN_BODY = {"slow_body", "drop_in_body"}
+IN_REQUEST = {"reset_in_request"}
+BEFORE_ANSWER = {
+    "slow_first_byte",
+    "drop_before_answer",
+    "reset_before_answer",
+    "half_closed",
+    "garbage",
+}
+IN_BODY = {"slow_body", "drop_in_body", "reset_in_body", "reset_after_body"}
 IN_STREAM = {
     "stream_break",
     "stream_model_error",
@@ -106,7 +114,7 @@ IN_STREAM = {
     "stream_bad_crc",
     "stream_end_early",
 }
-KINDS = REFUSALS.keys() | BEFORE_ANSWER | IN_BODY | IN_STREAM
+KINDS = REFUSALS.keys() | IN_REQUEST | BEFORE_ANSWER | IN_BODY | IN_STREAM
 
 
 class FaultQueue:
@@ -125,17 +133,20 @@ class FaultQueue:
             left = math.inf if times is None else times
             self._faults.setdefault(endpoint, []).append((fault, left))
 
-    def clear(self) -> None:
-        """Forget every fault."""
+    def clear(self, endpoint: str | None = None) -> None:
+        """Forget every fault, or those of one endpoint."""
         with self._lock:
-            self._faults.clear()
+            if endpoint is None:
+                self._faults.clear()
+            else:
+                self._faults.pop(endpoint, None)
 
-    def take(self, endpoint: str, operation: str) -> Fault | None:
-        """Return the fault that this call has to suffer, if any."""
+    def take(self, endpoint: str, operation: str, *, is_read: bool = True) -> Fault | None:
+        """Return the fault that this call, whose body is read or not yet, has to suffer, if any."""
         with self._lock:
             queue = self._faults.get(endpoint, [])
             for index, (fault, left) in enumerate(queue):
-                if not _happens_to(fault, operation):
+                if (fault.kind in IN_REQUEST) == is_read or not _happens_to(fault, operation):
                     continue
                 if left > 1:
                     queue[index] = (fault, left - 1)

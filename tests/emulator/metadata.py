@@ -3,6 +3,7 @@
 import json
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,12 +20,15 @@ class MetadataService:
     """Hands out credentials of a role, new ones each time, as a context manager.
 
     `lifetime` is that of the credentials; `away` makes the service fail, as an instance's does
-    while it is overloaded.
+    while it is overloaded, and `slow` take so many seconds for each answer; `ahead`, so far its
+    clock is ahead of this machine's.
     """
 
     def __init__(self, lifetime: timedelta) -> None:
         self.lifetime = lifetime
         self.away = threading.Event()
+        self.slow = 0.0
+        self.ahead = timedelta()
         self.issued: list[tuple[str, str, str]] = []  # access key, secret, token
         self.on_issue: Callable[[], None] = lambda: None  # before they are handed out
         self._tokens: set[str] = set()
@@ -32,6 +36,7 @@ class MetadataService:
 
         class Handler(BaseHTTPRequestHandler):
             def do_PUT(self) -> None:
+                time.sleep(service.slow)
                 if self.path != "/latest/api/token" or service.away.is_set():
                     self.send_error(503)
                     return
@@ -40,6 +45,7 @@ class MetadataService:
                 self._answer(token)
 
             def do_GET(self) -> None:
+                time.sleep(service.slow)
                 if service.away.is_set():
                     self.send_error(503)
                 elif self.headers.get("X-aws-ec2-metadata-token") not in service._tokens:
@@ -89,12 +95,13 @@ class MetadataService:
         self.issued.append(issued)
         self.on_issue()
         access_key, secret, token = issued
+        now = datetime.now(UTC) + self.ahead
         return {
             "Code": "Success",
             "Type": "AWS-HMAC",
-            "LastUpdated": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "LastUpdated": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "AccessKeyId": access_key,
             "SecretAccessKey": secret,
             "Token": token,
-            "Expiration": (datetime.now(UTC) + self.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "Expiration": (now + self.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }

@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
 from random import Random
 from uuid import UUID
 
@@ -18,6 +20,7 @@ from tests.emulator.answers import (
     endpoint_not_found,
 )
 from tests.emulator.asynchronous import AsyncInference
+from tests.emulator.bodies import send_body
 from tests.emulator.calls import Call, CallLog
 from tests.emulator.container_client import (
     ContainerClient,
@@ -25,17 +28,15 @@ from tests.emulator.container_client import (
     container_headers,
     next_chunk,
 )
-from tests.emulator.cuts import halves
-from tests.emulator.faults import ASYNC, INVOKE, REFUSALS, STREAM, Fault, FaultQueue
+from tests.emulator.faults import ASYNC, IN_BODY, INVOKE, REFUSALS, STREAM, Fault, FaultQueue
 from tests.emulator.names import VARIANT
 from tests.emulator.permissions import PermissionLog
 from tests.emulator.signature import SignatureCheck
 from tests.emulator.store import Store
 from tests.emulator.streaming import EventStreamWriter, StreamOver
-from tests.emulator.wire import Dropped, drop, drop_at_once, send_garbage
+from tests.emulator.wire import Dropped, drop, drop_at_once, half_close, reset, send_garbage
 
 _MOST_BODY_BYTES = 32 * 1024 * 1024
-_PIECES_OF_SLOW_BODY = 8
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
 _COMPONENT = "X-Amzn-SageMaker-Inference-Component"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,9 +64,11 @@ class Runtime:
         permissions: PermissionLog,
         store: Store,
         region: str,
+        now: Callable[[], datetime],
         seed: int,
         container_timeout: float,
     ) -> None:
+        self._now = now
         self._endpoints = endpoints
         self._signatures = signatures
         self._faults = faults
@@ -116,6 +119,7 @@ class Runtime:
             raise
         if not response.prepared:
             response.headers["x-amzn-RequestId"] = self._request_id()
+            response.headers["Date"] = format_datetime(self._now(), usegmt=True)
         return response
 
     async def _invoke(self, request: web.Request) -> web.StreamResponse:
@@ -129,27 +133,10 @@ class Runtime:
         if answer.status == 204:
             return web.Response(status=204, headers=headers)
         headers["Content-Type"] = answer.content_type
-        if fault is not None and fault.kind in ("slow_body", "drop_in_body"):
-            return await self._faulty_body(request, headers, answer.body, fault)
+        if fault is not None and fault.kind in IN_BODY:
+            headers["x-amzn-RequestId"] = self._request_id()
+            return await send_body(request, headers, answer.body, fault)
         return web.Response(body=answer.body, headers=headers)
-
-    async def _faulty_body(
-        self, request: web.Request, headers: Mapping[str, str], body: bytes, fault: Fault
-    ) -> web.StreamResponse:
-        response = web.StreamResponse(headers=headers)
-        response.headers["x-amzn-RequestId"] = self._request_id()
-        dropping = fault.kind == "drop_in_body"
-        response.content_length = max(len(body), 1) if dropping else len(body)
-        await response.prepare(request)
-        if dropping:
-            await response.write(halves(body)[0])
-            drop(request)
-        size = max(len(body) // _PIECES_OF_SLOW_BODY, 1)
-        for start in range(0, len(body), size):
-            await response.write(body[start : start + size])
-            await asyncio.sleep(fault.delay)
-        await response.write_eof()
-        return response
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         endpoint, body, fault = await self._accept(request, STREAM)
@@ -181,6 +168,8 @@ class Runtime:
             except StreamOver:
                 pass
         await response.write_eof()
+        if fault is not None and fault.kind == "reset_after_body":
+            reset(request)
         return response
 
     async def _invoke_async(self, request: web.Request) -> web.StreamResponse:
@@ -200,9 +189,11 @@ class Runtime:
     async def _accept(
         self, request: web.Request, operation: str
     ) -> tuple[Endpoint, bytes, Fault | None]:
+        name = request.match_info["name"]
+        if self._faults.take(name, operation, is_read=False) is not None:
+            reset(request)
         body = await request.read()
         self._signatures.check(request, body)
-        name = request.match_info["name"]
         self._permissions.add(operation, "endpoint", name)
         if _COMPONENT in request.headers:
             self._permissions.add(operation, "inference-component", request.headers[_COMPONENT])
@@ -228,6 +219,12 @@ class Runtime:
                 await asyncio.sleep(fault.seconds)
             case "drop_before_answer":
                 drop_at_once(request)
+            case "reset_before_answer":
+                reset(request)
+            case "half_closed":
+                half_close(request)
+                await asyncio.sleep(fault.seconds)
+                drop(request)
             case "garbage":
                 send_garbage(request)
 

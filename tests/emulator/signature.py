@@ -39,7 +39,7 @@ class SignatureCheck:
         self,
         credentials: CredentialTable,
         region: str,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime],
     ) -> None:
         self._credentials = credentials
         self._region = region

@@ -13,8 +13,9 @@ from tests.emulator.eventstream import (
     payload_part,
 )
 from tests.emulator.faults import IN_STREAM, Fault
-from tests.emulator.wire import drop
+from tests.emulator.wire import drop, reset
 
+_ENDINGS = IN_STREAM | {"drop_in_body", "reset_in_body"}
 _LOST = b"this never arrives whole"
 
 
@@ -32,7 +33,10 @@ class EventStreamWriter:
         self._response = response
         self._rng = rng
         self._fault = fault
-        self._ends_early = fault is not None and fault.kind in IN_STREAM | {"drop_in_body"}
+        self._ends_early = fault is not None and fault.kind in IN_STREAM | {
+            "drop_in_body",
+            "reset_in_body",
+        }
         self._delay = fault.delay if fault is not None and fault.kind == "slow_body" else 0.0
         self._sent = 0
 
@@ -79,6 +83,9 @@ class EventStreamWriter:
             case "drop_in_body":
                 await self._write(halves(payload_part(_LOST))[0])
                 drop(self._request)
+            case "reset_in_body":
+                await self._write(halves(payload_part(_LOST))[0])
+                reset(self._request)
             case "stream_break":
                 drop(self._request)
         raise StreamOver

@@ -1,5 +1,8 @@
 """Writes what no well-behaved server would: garbage, halves of answers, early ends."""
 
+import asyncio
+import socket
+import struct
 from typing import NoReturn
 
 from aiohttp import web
@@ -23,6 +26,22 @@ def drop_at_once(request: web.BaseRequest) -> NoReturn:
     if request.transport is not None:
         request.transport.abort()
     raise Dropped
+
+
+def reset(request: web.BaseRequest) -> NoReturn:
+    """End the connection with a TCP reset, whatever is still to be read or sent."""
+    if request.transport is not None:
+        at_once = struct.pack("ii", 1, 0)
+        plain = request.transport.get_extra_info("socket")
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        request.transport.abort()
+    raise Dropped
+
+
+def half_close(request: web.BaseRequest) -> None:
+    """Say that nothing more will be sent, and leave the other direction open."""
+    if isinstance(request.transport, asyncio.WriteTransport):
+        request.transport.write_eof()
 
 
 def send_garbage(request: web.BaseRequest) -> NoReturn:

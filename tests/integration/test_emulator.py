@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -594,6 +595,38 @@ class TestFaultsOnTheWire:
         with pytest.raises(ConnectionClosedError):
             runtime.invoke_endpoint(EndpointName="demo-echo", Body=b"x")
 
+    @pytest.mark.parametrize("kind", ["reset_in_request", "reset_before_answer", "reset_in_body"])
+    def test_reset(self, emulator: Emulator, kind: str) -> None:
+        emulator.set_fault("demo-echo", kind)
+        url = echo_url(emulator)
+        host = urlsplit(url)
+        connection = http.client.HTTPConnection(host.netloc, timeout=10)
+        with pytest.raises(ConnectionResetError):  # noqa: PT012
+            connection.request("POST", host.path, b"x", signed(url))
+            connection.getresponse().read()
+        connection.close()
+
+    def test_reset_after_body(self, emulator: Emulator) -> None:
+        emulator.set_fault("demo-echo", "reset_after_body")
+        url = echo_url(emulator)
+        host = urlsplit(url)
+        connection = http.client.HTTPConnection(host.netloc, timeout=10)
+        connection.request("POST", host.path, b"x", signed(url))
+        assert connection.getresponse().read() == b"x"
+        with pytest.raises(ConnectionError):
+            connection.sock.recv(1)
+        connection.close()
+
+    def test_half_closed(self, emulator: Emulator) -> None:
+        emulator.set_fault("demo-echo", "half_closed", seconds=30)
+        url = echo_url(emulator)
+        host = urlsplit(url)
+        connection = http.client.HTTPConnection(host.netloc, timeout=10)
+        connection.request("POST", host.path, b"x", signed(url))
+        assert connection.sock.recv(1) == b""
+        connection.sock.sendall(b"it still reads")
+        connection.close()
+
     def test_garbage(self, emulator: Emulator) -> None:
         emulator.set_fault("demo-echo", "garbage")
         url = echo_url(emulator)
@@ -617,6 +650,26 @@ class TestFaultsOnTheWire:
                 found.read()
         connection.close()
         assert caught.value.partial == b"01234"
+
+
+def test_connections_can_be_dropped(emulator: Emulator) -> None:
+    url = echo_url(emulator)
+    with requests.Session() as session:
+        assert session.post(url, data=b"x", headers=signed(url), timeout=10).content == b"x"
+        assert emulator.drop_connections() >= 1
+        assert emulator.drop_connections() == 0
+
+
+def test_its_clock_can_be_put_ahead(emulator: Emulator) -> None:
+    url = echo_url(emulator)
+    emulator.ahead = timedelta(minutes=7)
+    try:
+        refused = requests.post(url, data=b"x", headers=signed(url), timeout=10)
+    finally:
+        emulator.ahead = timedelta()
+    assert refused.headers["x-amzn-errortype"] == "InvalidSignatureException"
+    told = parsedate_to_datetime(refused.headers["Date"]) - datetime.now(UTC)
+    assert timedelta(minutes=6) < told <= timedelta(minutes=7)
 
 
 class TestStreamFaults:
