@@ -16,7 +16,7 @@ from proxy.metric_families import Family
 from proxy.metric_files import MetricFiles
 
 LimitReason = Literal["requests", "tokens", "concurrency", "overload", "guesses"]
-RetryReason = Literal["throttled", "connection", "credentials"]
+RetryReason = Literal["throttled", "connection", "credentials", "clock"]
 
 
 @dataclass(slots=True)

@@ -44,10 +44,11 @@ _DENIED = frozenset(
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
         "OptInRequired",
-        "RequestExpired",
         "SignatureDoesNotMatch",
     }
 )
+_SKEWED = frozenset({"RequestExpired", "RequestInTheFuture", "RequestTimeTooSkewed"})
+_SKEW = re.compile(r"signature (expired|not yet current)", re.I)
 _NOT_AUTHORIZED = re.compile(r"not authorized to perform: (\S+)(?: on resource: (\S+))?")
 _NOT_FOUND = re.compile(r"(endpoint|inference component) \S+ (of account \S+ )?not found", re.I)
 _SHOWN_CHARACTERS = 2000
@@ -59,6 +60,7 @@ class Retry(enum.Enum):
     NEVER = enum.auto()
     SOON = enum.auto()  # throttled: a few times, with jitter
     WITH_NEW_CREDENTIALS = enum.auto()  # ours have ended: once, if there are newer ones
+    BY_ITS_CLOCK = enum.auto()  # ours is off: once, by the one that SageMaker's answer tells of
 
 
 def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -87,6 +89,8 @@ def translate(refusal: Refusal, endpoint: str) -> tuple[ProxyError, Retry]:
         ), Retry.SOON
     if error_type in _ENDED:
         return _credentials_refused(error_type, message), Retry.WITH_NEW_CREDENTIALS
+    if error_type in _SKEWED or (error_type in _DENIED and _SKEW.match(message)):
+        return _credentials_refused(error_type, message), Retry.BY_ITS_CLOCK
     if error_type in _DENIED or status == 403:
         return _credentials_refused(error_type, message), Retry.NEVER
     if error_type == "ModelError" or status == 424:

@@ -130,14 +130,16 @@ class SageMaker:
 
     async def _attempt(self, operation: str, invocation: Invocation) -> Answer:
         """Send until SageMaker takes the call, or trying again would be wrong."""
-        retries, renewed = 0, False
+        retries, renewed, followed = 0, False, False
         metrics = self._metrics
         while True:
             credentials = self._credentials_to_use()
             if self._traces is None:
                 outcome = await self._once(operation, invocation, credentials)
             else:
-                span = self._begin_span(self._traces, operation, invocation, retries + renewed)
+                span = self._begin_span(
+                    self._traces, operation, invocation, retries + renewed + followed
+                )
                 outcome = await self._once_in(span, operation, invocation, credentials)
             if isinstance(outcome, Answer):
                 return outcome
@@ -151,6 +153,9 @@ class SageMaker:
                 if not await self._credentials.replace(credentials):
                     raise error
                 metrics.retried("credentials")
+            elif retry is Retry.BY_ITS_CLOCK and not followed:
+                followed = True
+                metrics.retried("clock")
             elif isinstance(error, ModelNotFound) and self._is_starting(invocation.deployment):
                 raise ModelNotReady(invocation.deployment, refusal=error.refusal)
             else:
@@ -174,7 +179,12 @@ class SageMaker:
         metrics.attempted(operation, response.status)
         if response.status < HTTPStatus.MULTIPLE_CHOICES:
             return Answer(response, began)
-        return await _read_error(response, invocation.endpoint)
+        error, retry = await _read_error(response, invocation.endpoint)
+        if retry is Retry.BY_ITS_CLOCK and not self._signer.follow(
+            response.headers.get("date", "")
+        ):
+            retry = Retry.NEVER
+        return error, retry
 
     def _begin_span(
         self, traces: Traces, operation: str, invocation: Invocation, before: int

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote
 
+logger = logging.getLogger(__name__)
+
 _ALGORITHM = "AWS4-HMAC-SHA256"
+
+# Of a change. AWS takes what is up to five minutes off.
+_NOTED_SECONDS = 60
 
 # Headers that something on the way may rewrite; botocore leaves the same ones unsigned.
 _UNSIGNED = frozenset(
@@ -45,7 +52,24 @@ class Signer:
     def __init__(self, region: str, service: str) -> None:
         self._region = region
         self._service = service
+        self._ahead = 0.0  # seconds that the service's clock is ahead of ours, if it has said so
         self._cached: tuple[str, str, bytes] = ("", "", b"")  # secret, date, key
+
+    def follow(self, date: str) -> bool:
+        """Sign by the service's clock from now on; whether ``date``, a header of its, tells that.
+
+        A clock of ours that is minutes off would have each call refused.
+        """
+        try:
+            ahead = parsedate_to_datetime(date).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return False
+        if abs(ahead - self._ahead) > _NOTED_SECONDS:
+            logger.warning(
+                "the clock is off: AWS is %.0f s ahead, and its clock is signed by", ahead
+            )
+        self._ahead = ahead
+        return True
 
     def sign(
         self,
@@ -60,9 +84,9 @@ class Signer:
         """Return ``headers`` with X-Amz-Date, X-Amz-Security-Token and Authorization added.
 
         ``host`` is the Host header's value and ``path`` the path as sent, percent-encoded.
-        ``now`` is an aware datetime; the clock's when not given.
+        ``now`` is an aware datetime; the service's, as far as is known, when not given.
         """
-        seconds = int(time.time() if now is None else now.timestamp())
+        seconds = int(time.time() + self._ahead if now is None else now.timestamp())
         timestamp = _timestamp(seconds)
         date = timestamp[:8]
         signed = dict(headers)

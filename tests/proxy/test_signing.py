@@ -2,6 +2,7 @@
 
 import string
 from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
 from unittest import mock
 
 import botocore.auth
@@ -110,6 +111,17 @@ def test_the_clock_is_used_when_no_time_is_given() -> None:
     )
     said = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     assert before <= said <= datetime.now(UTC)
+
+
+def test_the_services_clock_is_used_once_it_is_known() -> None:
+    signer = Signer("us-east-1", "sagemaker")
+    there = datetime.now(UTC) + timedelta(minutes=20)
+    assert signer.follow(format_datetime(there, usegmt=True))
+    assert not signer.follow("")
+    assert not signer.follow("soon")
+    signed = signer.sign(Credentials("AKID", "secret"), host="h", path="/", headers={}, body=b"")
+    said = datetime.strptime(signed["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    assert abs(said - there) < timedelta(seconds=30)
 
 
 @pytest.mark.parametrize("secret", ["wJalrXUtnFEMI/K7MDENG"])
