@@ -169,7 +169,8 @@ class _Sleeper:
 
     def refuse(self, error: ModelNotReady) -> None:
         """A call was refused: from now on, one at a time."""
-        self.error = error
+        # As it was raised, it holds the whole request, and this may be kept for long.
+        self.error = copy(error)
         self._refusals += 1
         self._batch = 1
 

@@ -1,6 +1,8 @@
 """A model that is not awake is poked by one call; the others wait for that one."""
 
 import asyncio
+import gc
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -244,6 +246,26 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(state) == 3
     model.wakes_at = 0
     assert await waiting == "answer"
+
+
+async def test_no_request_is_kept_with_the_error_of_a_model_that_sleeps_on() -> None:
+    class Body:
+        pass
+
+    bodies: list[weakref.ref[Body]] = []
+
+    async def refuse() -> None:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        raise ModelNotReady("llama")
+
+    state = Waking(0.01, Metrics())
+    for _ in range(3):
+        with suppress(ModelNotReady):
+            await state.call("llama", refuse, Wait())
+    gc.collect()
+    assert len(state) == 1
+    assert [body() for body in bodies] == [None] * len(bodies)
 
 
 async def test_it_is_logged_once_that_a_model_is_asleep_and_once_that_it_is_awake(
