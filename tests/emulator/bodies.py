@@ -7,7 +7,7 @@ from aiohttp import web
 
 from tests.emulator.cuts import halves
 from tests.emulator.faults import Fault
-from tests.emulator.wire import drop, reset
+from tests.emulator.wire import drop, reset, reset_behind
 
 _PIECES = 8
 
@@ -19,6 +19,8 @@ async def send_body(
     response = web.StreamResponse(headers=headers)
     breaking = fault.kind in ("drop_in_body", "reset_in_body")
     response.content_length = max(len(body), 1) if breaking else len(body)
+    if fault.kind == "reset_after_body":
+        response.force_close()  # or the reset might be the next call's
     await response.prepare(request)
     if breaking:
         await response.write(halves(body)[0])
@@ -30,5 +32,5 @@ async def send_body(
             await asyncio.sleep(fault.delay)
     await response.write_eof()
     if fault.kind == "reset_after_body":
-        reset(request)
+        await reset_behind(request)
     return response

@@ -34,7 +34,15 @@ from tests.emulator.permissions import PermissionLog
 from tests.emulator.signature import SignatureCheck
 from tests.emulator.store import Store
 from tests.emulator.streaming import EventStreamWriter, StreamOver
-from tests.emulator.wire import Dropped, drop, drop_at_once, half_close, reset, send_garbage
+from tests.emulator.wire import (
+    Dropped,
+    drop,
+    drop_at_once,
+    half_close,
+    reset,
+    reset_behind,
+    send_garbage,
+)
 
 _MOST_BODY_BYTES = 32 * 1024 * 1024
 _ATTRIBUTES = "X-Amzn-SageMaker-Custom-Attributes"
@@ -157,6 +165,8 @@ class Runtime:
                 headers[_ATTRIBUTES] = container.headers[_ATTRIBUTES]
             response = web.StreamResponse(headers=headers)
             response.enable_chunked_encoding()
+            if fault is not None and fault.kind == "reset_after_body":
+                response.force_close()
             await response.prepare(request)
             writer = EventStreamWriter(request, response, rng, fault)
             try:
@@ -169,7 +179,7 @@ class Runtime:
                 pass
         await response.write_eof()
         if fault is not None and fault.kind == "reset_after_body":
-            reset(request)
+            await reset_behind(request)
         return response
 
     async def _invoke_async(self, request: web.Request) -> web.StreamResponse:

@@ -1,8 +1,10 @@
 """Writes what no well-behaved server would: garbage, halves of answers, early ends."""
 
 import asyncio
+import fcntl
 import socket
 import struct
+import termios
 from typing import NoReturn
 
 from aiohttp import web
@@ -36,6 +38,15 @@ def reset(request: web.BaseRequest) -> NoReturn:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
         request.transport.abort()
     raise Dropped
+
+
+async def reset_behind(request: web.BaseRequest) -> NoReturn:
+    """End the connection with a TCP reset once the other side has taken all that was written."""
+    if request.transport is not None:
+        fd = request.transport.get_extra_info("socket").fileno()
+        while fd >= 0 and fcntl.ioctl(fd, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+            await asyncio.sleep(0.001)
+    reset(request)
 
 
 def half_close(request: web.BaseRequest) -> None:
