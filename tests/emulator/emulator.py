@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.emulator import loopback
+from tests.emulator import loopback, wire
 from tests.emulator.background import BackgroundLoop
 from tests.emulator.calls import Call, CallLog
 from tests.emulator.containers import openai_server
@@ -197,9 +197,9 @@ class Emulator:
         """Let every endpoint be well again, or the one."""
         self._faults.clear(endpoint)
 
-    def drop_connections(self) -> int:
-        """Close every connection to the runtime, in use or not; how many there were."""
-        return self._loop.submit(self._drop_connections()).result()
+    def drop_connections(self, *, reset: bool = False) -> int:
+        """End every connection to the runtime, in use or not; how many there were."""
+        return self._loop.submit(self._drop_connections(reset)).result()
 
     def calls(self, endpoint: str) -> list[Call]:
         """Return the newest calls to an endpoint, those that were refused for a fault included."""
@@ -219,12 +219,15 @@ class Emulator:
     def _now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
-    async def _drop_connections(self) -> int:
+    async def _drop_connections(self, reset: bool) -> int:
         server = self._runtime_runner.server
         assert server is not None
         transports = [each.transport for each in server.connections if each.transport is not None]
         for each in transports:
-            each.close()
+            if reset:
+                wire.reset_transport(each)
+            else:
+                each.close()
         return len(transports)
 
     async def _stop_serving(self) -> None:

@@ -33,11 +33,15 @@ def drop_at_once(request: web.BaseRequest) -> NoReturn:
 def reset(request: web.BaseRequest) -> NoReturn:
     """End the connection with a TCP reset, whatever is still to be read or sent."""
     if request.transport is not None:
-        at_once = struct.pack("ii", 1, 0)
-        plain = request.transport.get_extra_info("socket")
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
-        request.transport.abort()
+        reset_transport(request.transport)
     raise Dropped
+
+
+def reset_transport(transport: asyncio.Transport) -> None:
+    """The same for one that may have no request."""
+    plain = transport.get_extra_info("socket")
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def reset_behind(request: web.BaseRequest) -> NoReturn:

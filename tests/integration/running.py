@@ -42,8 +42,9 @@ class RunningProxy:
         open_files: int | None = None,
         workers: int = 1,
         given: Sequence[socket.socket] = (),
+        within: Sequence[str] = (),
     ) -> None:
-        """`given` are listening sockets to hand over as systemd does."""
+        """`given` are listening sockets to hand over as systemd does, `within` what executes it."""
         self.key = str(uuid.uuid4())
         self.directory = directory
         self.log: list[str] = []
@@ -63,7 +64,7 @@ class RunningProxy:
             script = f'exec{fds}; export LISTEN_PID=$$ LISTEN_FDS={len(given)}; exec "$@"'
             command = ["bash", "-c", script, "bash", *command]
         self.process = subprocess.Popen(
-            command,
+            [*within, *command],
             pass_fds=[each.fileno() for each in given],
             cwd=ROOT,
             env=clean_environment(directory) | {"API_KEY": self.key} | dict(environ),

@@ -209,7 +209,9 @@ def test_expired_credentials_are_502(caller: Caller, emulator: Emulator, stream:
     assert caller.logged(answer)["error"] == "upstream_error"
 
 
-@pytest.mark.parametrize("fault", ["drop_before_answer", "garbage"])
+@pytest.mark.parametrize(
+    "fault", ["drop_before_answer", "reset_before_answer", "half_closed", "garbage"]
+)
 def test_a_connection_that_breaks_before_the_answer_is_502(
     caller: Caller, emulator: Emulator, stream: bool, fault: str
 ) -> None:
@@ -219,8 +221,11 @@ def test_a_connection_that_breaks_before_the_answer_is_502(
     assert caller.attempts == 1, "the call may have reached the model"
 
 
-def test_a_whole_answer_that_breaks_off_is_502(caller: Caller, emulator: Emulator) -> None:
-    emulator.set_fault("slow-chat", "drop_in_body")
+@pytest.mark.parametrize("fault", ["drop_in_body", "reset_in_body"])
+def test_a_whole_answer_that_breaks_off_is_502(
+    caller: Caller, emulator: Emulator, fault: str
+) -> None:
+    emulator.set_fault("slow-chat", fault)
     answer = caller.chat(stream=False)
     assert answer.status_code == 502
 
