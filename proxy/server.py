@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import log, startup
+from proxy import expiry, log, startup
 from proxy.application import Application
 from proxy.assembly import make_services
 from proxy.config import Config
@@ -84,6 +84,7 @@ class Worker:
             sample(services.metrics, services.state, services.limits.gate)
         )
         writing = asyncio.create_task(services.figures.keep_written())
+        watching = asyncio.create_task(expiry.watch(services.certificate_expires))
         orphaned = asyncio.create_task(reporter.wait_for_end())
         await asyncio.wait((stop, orphaned), return_when=asyncio.FIRST_COMPLETED)
         # Without a supervisor, others may serve on these sockets already.
@@ -94,6 +95,7 @@ class Worker:
         beating.cancel()
         sampling.cancel()
         writing.cancel()
+        watching.cancel()
         services.exposition.stop()
         await services.catalog.stop()
         await services.credentials.stop()

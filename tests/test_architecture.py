@@ -113,6 +113,7 @@ LAYERS = (
         "proxy.application",
         "proxy.assembly",
         "proxy.control",
+        "proxy.expiry",
         "proxy.http_server",
         "proxy.journal",
         "proxy.progress",

@@ -24,8 +24,10 @@ from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.emulator.metadata import MetadataService
 from tests.integration.conftest import QUICK
+from tests.integration.inspecting import wait_until
 from tests.integration.raw import RawClient
 from tests.integration.running import ROOT, RunningProxy, clean_environment
+from tests.integration.scraping import Scrape
 
 CHAT = {
     "model": "steady",
@@ -171,6 +173,23 @@ class TestCertificate:
         with RunningProxy(tmp_path, emulator.environment(), config) as proxy:
             assert proxy.fingerprint == pair.fingerprint()
             assert not proxy.certificate.exists(), "it made one that nobody asked for"
+
+    def test_one_that_is_about_to_end_is_served_and_told_of(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        pair = certificates.create(tmp_path / "own", ["localhost"], days=9)
+        config = (
+            f'region = "us-east-1"\n[server]\ncertificate = "{pair.certificate}"\n'
+            f'private_key = "{pair.private_key}"\n'
+        )
+        with RunningProxy(tmp_path, emulator.environment(), config) as proxy:
+            said = "the certificate is about to end"
+            wait_until(lambda: said in "".join(proxy.log), "it is not told of")
+            answer = requests.get(
+                f"{proxy.url}/metrics", headers=proxy.headers, verify=str(pair.certificate)
+            )
+            told = Scrape(answer.text).value("certificate_expiry_timestamp_seconds")
+            assert told == pair.expires()
 
     def test_without_tls_it_says_so_and_serves_http(
         self, emulator: Emulator, tmp_path: Path
