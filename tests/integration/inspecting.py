@@ -15,7 +15,10 @@ from pathlib import Path
 from tests.integration.running import RunningProxy
 
 # Of what a request is made of, there is to be none without a request.
-OF_REQUESTS = ("Connection", "Response", "Answer", "IOStream", "SSLIOStream", "HTTP1Connection")
+OF_REQUESTS = (
+    *("ChatHandler", "Request", "HTTP1Connection", "SSLIOStream"),  # a client's
+    *("Invocation", "Connection", "Response", "Answer"),  # SageMaker's
+)
 
 _SITECUSTOMIZE = """
 import signal
@@ -28,7 +31,7 @@ def tell(number, frame):
         for each in gc.get_objects()
         if type(each).__module__.startswith(("proxy.", "tornado."))
     )
-    tasks = sorted(str(each.get_coro()) .split(" at ")[0] for each in asyncio.all_tasks())
+    tasks = sorted(str(each.get_coro()).split(" at ")[0] for each in asyncio.all_tasks())
     file = pathlib.Path(os.environ["INSPECTION_FOLDER"], str(os.getpid()))
     file.with_suffix(".new").write_text(json.dumps({"tasks": tasks, "kinds": kinds}))
     file.with_suffix(".new").replace(file)

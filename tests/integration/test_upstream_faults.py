@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import ssl
 import subprocess
 import time
@@ -22,7 +23,7 @@ from tests.integration.inspecting import wait_until
 from tests.integration.running import RunningProxy
 from tests.integration.scraping import Scrape, scrape
 
-CALLERS = 24
+CALLERS = 16
 CHAT = {"model": "demo-chat", "messages": [{"role": "user", "content": "hello"}]}
 
 # The configuration's own bounds end each call long before this.
@@ -58,8 +59,9 @@ def failures(found: Scrape) -> float:
 
 
 class TestStaleConnections:
-    @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-    @pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+    @pytest.mark.parametrize(
+        ("reset", "stream"), [(False, True), (True, False)], ids=["closed-streamed", "reset-whole"]
+    )
     def test_all_at_once_cost_no_answer(
         self, proxy: RunningProxy, emulator: Emulator, reset: bool, stream: bool
     ) -> None:
@@ -184,9 +186,11 @@ def names(tmp_path: Path) -> tuple[list[str], Callable[[str], None]]:
         f'mount --bind {hosts} /etc/hosts && mount --bind {resolver} /etc/resolv.conf && exec "$@"'
     )
     within = ["unshare", "--mount", "sh", "-c", script, "sh"]
+    if os.geteuid() != 0 or not shutil.which("unshare"):
+        pytest.skip("names of one's own need root and unshare")
     tried = subprocess.run([*within, "true"], capture_output=True, text=True)
-    if os.geteuid() != 0 or tried.returncode:
-        pytest.skip(f"names of one's own need root and namespaces: {tried.stderr.strip()}")
+    if tried.returncode:
+        pytest.skip(f"names of one's own need namespaces: {tried.stderr.strip()}")
     return within, name
 
 
