@@ -16,8 +16,8 @@ from tests.integration.running import RunningProxy
 
 # Of what a request is made of, there is to be none without a request.
 OF_REQUESTS = (
-    *("ChatHandler", "Request", "HTTP1Connection", "SSLIOStream"),  # a client's
-    *("Invocation", "Connection", "Response", "Answer"),  # SageMaker's
+    *("ChatHandler", "Request", "ServerConnection", "SSLIOStream"),  # a client's
+    *("Connection", "Response", "Answer"),  # SageMaker's
 )
 
 _SITECUSTOMIZE = """
