@@ -129,6 +129,10 @@ class ControlPlane:
 
         sagemaker_backends[ACCOUNT][self._region].endpoints[name].endpoint_status = status
 
+    def set_copies(self, component: str, copies: int) -> None:
+        """Have an inference component run in so many copies; 0 is how it sleeps."""
+        self._components.set_copies(component, copies)
+
     def _create_model(self, name: str, container: Mapping[str, Any], kind: Kind) -> None:
         if kind != "multi-container":
             self._sagemaker.create_model(

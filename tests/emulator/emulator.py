@@ -128,6 +128,7 @@ class Emulator:
             "AWS_ENDPOINT_URL_SAGEMAKER": self.control_url,
             "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.runtime_url,
             "AWS_ENDPOINT_URL_S3": self.s3_url,
+            "AWS_ENDPOINT_URL_STS": self.control_url,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -185,6 +186,10 @@ class Emulator:
         """Let the control plane tell another status of an endpoint; its calls are as before."""
         self._control_plane.set_status(name, status)
 
+    def set_copies(self, component: str, copies: int) -> None:
+        """Let the control plane tell of so many copies of an inference component."""
+        self._control_plane.set_copies(component, copies)
+
     def container_url(self, name: str) -> str:
         """Return where an endpoint's container listens."""
         return self._endpoints[name].url
@@ -194,12 +199,18 @@ class Emulator:
         self._faults.add(endpoint, kind, times, **params)
 
     def clear_faults(self, endpoint: str | None = None) -> None:
-        """Let every endpoint be well again, or the one."""
+        """Let every endpoint be well again and every action be allowed, or one endpoint alone."""
         self._faults.clear(endpoint)
+        if endpoint is None:
+            self._permissions.deny_nothing()
 
     def drop_connections(self, *, reset: bool = False) -> int:
         """End every connection to the runtime, in use or not; how many there were."""
         return self._loop.submit(self._drop_connections(reset)).result()
+
+    def deny(self, action: str) -> None:
+        """Let the control plane refuse an action, such as ListEndpoints, until `clear_faults`."""
+        self._permissions.deny(action)
 
     def calls(self, endpoint: str) -> list[Call]:
         """Return the newest calls to an endpoint, those that were refused for a fault included."""

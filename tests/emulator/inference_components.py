@@ -1,7 +1,7 @@
 """Teaches moto to list and describe inference components, which it does not know."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ class _Component:
     endpoint: str
     region: str
     created: datetime
+    copies: int = 1
 
     def summary(self) -> dict[str, Any]:
         return {
@@ -35,7 +36,7 @@ class _Component:
         return {
             **self.summary(),
             "Specification": {"ModelName": self.endpoint},
-            "RuntimeConfig": {"DesiredCopyCount": 1, "CurrentCopyCount": 1},
+            "RuntimeConfig": {"DesiredCopyCount": self.copies, "CurrentCopyCount": self.copies},
         }
 
 
@@ -51,6 +52,10 @@ class InferenceComponents:
         for name in names:
             now = datetime.now(UTC)
             self._components[name] = _Component(name, endpoint, self._region, now)
+
+    def set_copies(self, name: str, copies: int) -> None:
+        """Let a component have so many copies; 0 is how it sleeps."""
+        self._components[name] = replace(self._components[name], copies=copies)
 
     def remove(self, endpoint: str) -> None:
         """Forget the components of an endpoint."""
