@@ -8,6 +8,7 @@ import getpass
 import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -41,6 +42,12 @@ logger = logging.getLogger("proxy")
 _USAGE = (
     "Requests to models, and the tokens that their answers told of, by key and model. The log is "
     "the journal of the unit sagemaker-proxy."
+)
+
+_CHECK = (
+    "Looks at everything that a call passes, from the settings to AWS, and says what to do. It "
+    "changes nothing, and calls a model with --invoke only. The exit status is 1 if anything "
+    "failed."
 )
 
 _MODELS = "Aliases of the settings, endpoints, and inference components, as SageMaker has them now."
@@ -110,6 +117,14 @@ def _make_parser() -> argparse.ArgumentParser:
     )
     check.add_argument("config", metavar="FILE", nargs="?", help="settings (TOML)")
     check.set_defaults(run=_check_config)
+
+    looking = commands.add_parser(
+        "check", help="find out what does not work, and what to do", description=_CHECK
+    )
+    looking.add_argument("--config", metavar="FILE", help="settings (TOML)")
+    looking.add_argument("--invoke", metavar="MODEL", help="call this model, with an empty object")
+    looking.add_argument("--json", action="store_true", help="print JSON")
+    looking.set_defaults(run=_look)
 
     listing = commands.add_parser(
         "models", help="print the models that there are, as a table", description=_MODELS
@@ -209,7 +224,7 @@ def _new_certificate(options: argparse.Namespace) -> int:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from proxy import credentials, model_table  # the AWS SDK, which no other command needs
+    from proxy import credentials, model_table  # the AWS SDK, which few commands need
 
     config = startup.load_config(options.config, {})
     caller = Caller(DEFAULT_NAME)
@@ -226,6 +241,15 @@ def _models(options: argparse.Namespace) -> int:
         raise StartFailed(str(exc)) from exc
     print(model_table.format_table(models))
     return 0
+
+
+def _look(options: argparse.Namespace) -> int:
+    from proxy.checks import plan, report  # the AWS SDK, which few commands need
+
+    lines = plan.look(options.config, options.invoke, sys.stderr)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(report.as_json(lines) if options.json else report.as_table(lines, width))
+    return report.status(lines)
 
 
 def _moment(text: str) -> datetime:

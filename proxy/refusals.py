@@ -144,15 +144,23 @@ def no_credentials(problem: str | None) -> CredentialsRefused:
     )
 
 
-def _credentials_refused(error_type: str, message: str) -> CredentialsRefused:
-    log_message = f"AWS refused the proxy's credentials: {error_type}: {message}"
+def missing_permission(message: str) -> str | None:
+    """The IAM action and resource that, in AWS's words, the role lacks; None if they say no such.
+
+    In words for the operator.
+    """
     if denied := _NOT_AUTHORIZED.search(message):
         action, resource = denied.groups()
-        log_message = f"the proxy's role lacks the IAM action {action} on {resource or '*'}"
+        return f"the proxy's role lacks the IAM action {action} on {resource or '*'}"
+    return None
+
+
+def _credentials_refused(error_type: str, message: str) -> CredentialsRefused:
     return CredentialsRefused(
         "the proxy is not allowed to call this model, or its AWS credentials are not valid; "
         "its operator finds the reason in the log",
-        log_message=log_message,
+        log_message=missing_permission(message)
+        or f"AWS refused the proxy's credentials: {error_type}: {message}",
     )
 
 

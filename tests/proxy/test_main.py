@@ -38,7 +38,15 @@ def lines(text: str) -> list[str]:
 def test_bare_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     printed = capsys.readouterr().out
-    for command in ("serve", "new-key", "hash-key", "new-certificate", "check-config", "reload"):
+    for command in (
+        "serve",
+        "new-key",
+        "hash-key",
+        "new-certificate",
+        "check",
+        "check-config",
+        "reload",
+    ):
         assert command in printed
 
 
@@ -203,6 +211,32 @@ class TestCheckConfig:
         )
         assert main(["check-config", str(config)]) == 1
         assert "cannot use the certificate" in capsys.readouterr().err
+
+
+class TestCheck:
+    def test_it_prints_a_table_and_fails_if_anything_does(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        environ.setenv("API_KEY", "my-secret-key")
+        environ.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "http://127.0.0.1:9")
+        config = tmp_path / "config.toml"
+        config.write_text('region = "us-east-1"\n[server]\nport = 0\n')
+        assert main(["check", "--config", str(config)]) == 1
+        printed = capsys.readouterr().out
+        heading, settings, *rest = lines(printed)
+        assert heading.split() == ["CHECK", "RESULT", "FOUND", "WHAT", "TO", "DO"]
+        assert settings.split() == ["settings", "ok", str(config), "can", "be", "used"]
+        assert any(line.startswith("keys") and "failed" in line for line in rest)
+        assert "my-secret-key" not in printed
+
+    def test_it_prints_json_for_programs(
+        self, environ: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        config = tmp_path / "config.toml"
+        config.write_text("[server]\nport = -1\n")
+        assert main(["check", "--config", str(config), "--json"]) == 1
+        first, _ = json.loads(capsys.readouterr().out)
+        assert (first["check"], first["result"]) == ("settings", "failed")
 
 
 class TestReload:

@@ -1,0 +1,1 @@
+"""``sagemaker-proxy check``: what keeps the proxy from working, looked at piece by piece."""
