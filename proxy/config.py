@@ -226,7 +226,7 @@ def load(
     problems: list[str] = []
     named = path or environ.get("SAGEMAKER_PROXY_CONFIG")
     file = Path(named) if named else DEFAULT_PATH
-    table = {} if not named and not file.exists() else _read_file(file, problems)
+    table = {} if not named and not _is_there(file) else _read_file(file, problems)
     config: Config = fill(Config(), table, "", problems)
     region = environ.get("REGION_NAME", "")
     server = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -255,7 +255,14 @@ def effective(config: Config) -> dict[str, Any]:
 
 def _beside(file: Path) -> str:
     keys_file = file.with_name("keys.toml")
-    return str(keys_file) if keys_file.exists() else ""
+    return str(keys_file) if _is_there(keys_file) else ""
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except PermissionError:  # which is told when it is read
+        return True
 
 
 def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
