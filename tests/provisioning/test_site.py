@@ -93,6 +93,7 @@ class TestHost:
             ("/etc/sagemaker-proxy/environment", "root", "root", 0o600),
             ("/opt/sagemaker-proxy", "root", "root", 0o755),
             ("/opt/sagemaker-proxy/loaded", "root", "root", 0o600),
+            ("/opt/sagemaker-proxy/as-service", "root", "root", 0o755),
             ("/var/lib/sagemaker-proxy", "sagemaker-proxy", "sagemaker-proxy", 0o700),
             ("/run/sagemaker-proxy/control", "sagemaker-proxy", "sagemaker-proxy", 0o600),
             (f"/etc/systemd/system/{UNIT}", "root", "root", 0o644),

@@ -101,6 +101,7 @@ def main() -> None:
             {
                 "AWS_ENDPOINT_URL_SAGEMAKER": emulator.control_url,
                 "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": emulator.runtime_url,
+                "AWS_ENDPOINT_URL_STS": emulator.control_url,
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,
             }
         )
