@@ -55,7 +55,7 @@ _MODELS = "Aliases of the settings, endpoints, and inference components, as Sage
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit status."""
-    parser = _make_parser()
+    parser = command_line()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
+    """Every command with its options; ``run`` is what it does."""
     parser = argparse.ArgumentParser(
         prog="sagemaker-proxy",
         description="One HTTPS URL and one API key in front of Amazon SageMaker endpoints.",

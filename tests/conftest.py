@@ -24,6 +24,7 @@ forget_aws_settings()
 
 # Files whose tests share a host: with several workers, they go to the same one.
 _HOSTS = {
+    "tests/provisioning/test_check.py": "service",
     "tests/provisioning/test_operation.py": "service",
     "tests/provisioning/test_sandbox.py": "service",
     "tests/provisioning/test_site.py": "service",

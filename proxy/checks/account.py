@@ -25,7 +25,7 @@ _SECONDS = 5.0
 
 # One attempt: whoever looks wants to know what is wrong now.
 _QUICK = BotoConfig(
-    connect_timeout=4, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 1}
+    connect_timeout=4, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1}
 )
 
 _SOURCES = {

@@ -23,14 +23,17 @@ def check_models(
     deployments: Iterable[Deployment],
     aliases: Mapping[str, ModelConfig],
     offers: Callable[[str], bool],
+    whole: bool,
 ) -> list[Finding]:
     """How many are in service; and those that are not, or are asleep, one by one.
 
-    ``offers`` tells which deployments clients may name themselves.
+    ``offers`` tells which deployments clients may name themselves, and ``whole`` whether inference
+    components are among those given.
     """
     named = needed(aliases)
     there = [each for each in deployments if each.name in named or offers(each.name)]
-    findings = judge_aliases(aliases, [each.name for each in there])
+    known = {name: each for name, each in aliases.items() if whole or not each.inference_component}
+    findings = judge_aliases(known, [each.name for each in there])
     if not there:
         to_do = "look whether the region, and catalog.include and exclude, are those you mean"
         return [*findings, warning("there is no endpoint that clients may call", to_do)]

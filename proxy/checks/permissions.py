@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,11 +21,15 @@ _UNREACHED = "let this host out to it by port 443; AWS_ENDPOINT_URL_SAGEMAKER sa
 
 
 class Permissions:
-    """The checks that try; ``deployments`` are what there is, None while that is not known."""
+    """The checks that try; ``deployments`` are what there is, None while that is not known.
+
+    ``whole`` tells whether inference components are among them.
+    """
 
     def __init__(self, account: Account) -> None:
         self._account = account
         self.deployments: list[Deployment] | None = None
+        self.whole = False
 
     def check_listing(self) -> list[Finding]:
         """The role may list endpoints, which is needed, and inference components."""
@@ -45,6 +50,7 @@ class Permissions:
         except (BotoCoreError, OSError) as exc:
             return [warning(f"the inference components cannot be listed: {exc}", _UNREACHED)]
         self.deployments += components
+        self.whole = True
         return [
             ok(f"{len(endpoints)} endpoints and {len(components)} inference components are listed")
         ]
@@ -60,8 +66,19 @@ class Permissions:
         chosen = choose(self.deployments, needed)
         refusals = [finding for each in chosen if (finding := _describe(client, each))]
         if refusals:
-            return [*dict.fromkeys(refusals)]
+            return gather(refusals)
         return [ok(f"{len(chosen)} of {len(self.deployments)} tried, and all can be described")]
+
+
+def gather(refusals: Iterable[Finding]) -> list[Finding]:
+    """One of those that tell of the same action, and how many there are."""
+    alike: dict[str, list[Finding]] = {}
+    for refusal in refusals:
+        alike.setdefault(refusal.found.partition(" on arn:")[0], []).append(refusal)
+    return [
+        first if not more else replace(first, found=f"{first.found} (and {len(more)} more)")
+        for first, *more in alike.values()
+    ]
 
 
 def choose(deployments: Sequence[Deployment], needed: Iterable[str]) -> list[Deployment]:

@@ -34,9 +34,10 @@ def look(path: str | None, invoke: str | None, terminal: TextIO) -> list[Line]:
 
 
 def _source(path: str | None) -> str:
-    named = path or os.environ.get("SAGEMAKER_PROXY_CONFIG")
-    if named or DEFAULT_PATH.exists():
-        return f"{named or DEFAULT_PATH} can be used"
+    if named := path or os.environ.get("SAGEMAKER_PROXY_CONFIG"):
+        return f"{named} can be used"
+    if DEFAULT_PATH.exists():
+        return f"{DEFAULT_PATH} can be used"
     return "the defaults, for there is no file"
 
 
@@ -69,8 +70,9 @@ def _models(config: Config, account: Account, permissions: Permissions) -> list[
     models = Models(
         Catalog(lambda: client, catalog), config.models, catalog.include, catalog.exclude
     )
-    there = permissions.deployments
-    return deployments.check_models(client, there, config.models, models.offers)
+    return deployments.check_models(
+        client, permissions.deployments, config.models, models.offers, permissions.whole
+    )
 
 
 def _invoke(

@@ -20,7 +20,7 @@ from proxy.checks.finding import Finding, failed, ok, skipped, warning
 from proxy.checks.listening import Process
 from proxy.config import Config, ServerConfig
 
-_SECONDS = 5.0
+_SECONDS = 3.0
 _MOST_BYTES = 64 * 1024
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")  # noqa: S104 - to compare with
 _READINESS = ("ready", "unavailable")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from proxy.__main__ import command_line
 from proxy.application import ROUTES
 from proxy.config import Config
 from proxy.exposition import Facts
 from proxy.metric_families import FAMILIES, PREFIX
+from tests.integration import symptoms
 from tests.integration.running import ROOT, RunningProxy
 
 README = (ROOT / "README.md").read_text()
@@ -80,6 +83,29 @@ def test_the_python_programs_work(proxy: RunningProxy, folder: Path) -> None:
 @pytest.mark.parametrize("line", blocks("sh", USE)[1].splitlines())
 def test_the_smoke_scripts_work(proxy: RunningProxy, folder: Path, line: str) -> None:
     assert "demo-chat" in run(["bash", "-c", here(line, proxy)], proxy, folder)
+
+
+def commands_to_look_with() -> list[str]:
+    """The arguments of `sagemaker-proxy` in the section on what does not work."""
+    text = symptoms.SECTION
+    shown = re.findall(r"(?:as-service|-m proxy|bin/sagemaker-proxy) ([^)#\n]+)", text)
+    known = ("check", "models")
+    quoted = re.findall(r"`([^`\n]+)`", text)
+    return [*shown, *(each for each in quoted if each.partition(" ")[0] in known)]
+
+
+@pytest.mark.parametrize("line", sorted({line.strip() for line in commands_to_look_with()}))
+def test_each_command_to_look_with_is_one(line: str) -> None:
+    assert command_line().parse_args(shlex.split(line)).run
+
+
+def test_everything_that_can_be_wrong_is_reproduced() -> None:
+    tests = [
+        ROOT / "tests" / folder / "test_check.py" for folder in ("integration", "provisioning")
+    ]
+    reproduced = "".join(path.read_text() for path in tests)
+    assert len(symptoms.SYMPTOMS) > 10
+    assert [seen for seen in symptoms.SYMPTOMS if f'"{seen}"' not in reproduced] == []
 
 
 def test_every_route_is_in_the_table() -> None:
