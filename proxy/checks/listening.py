@@ -1,7 +1,8 @@
-"""Who listens on a port of this host, as ``/proc`` tells, and how many files they have open."""
+"""Who listens on a port of this host, and how many files they have open, as ``/proc`` tells."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ _PROC = Path("/proc")
 _LISTENING = "0A"  # TCP_LISTEN in the kernel's own hex
 _INODE = 9  # which field it is
 
+# Of a supervisor and of a worker.
+_LINES = (b"\0-m\0proxy\0serve\0", b"\0-m\0proxy.server\0")
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that has a socket listening on the port."""
+    """A process with its files; ``name`` is that of its program."""
 
     pid: int
     name: str
@@ -35,10 +39,24 @@ def listening_inodes(tables: Iterable[str], port: int) -> set[str]:
     return found
 
 
+def is_listened_on(port: int) -> bool:
+    """Whether anything listens on ``port``, on any address."""
+    return bool(_inodes(port))
+
+
 def processes(port: int) -> list[Process]:
     """Those that listen on ``port``, as far as this user may look."""
     sockets = {f"socket:[{inode}]" for inode in _inodes(port)}
     return [*_holders(sockets)] if sockets else []
+
+
+def workers() -> list[Process]:
+    """The processes of the proxy that this user runs, whatever they listen on.
+
+    The service has a user namespace of its own, so that not even its own user is told from outside
+    which sockets it has open; how many files those are, and its command line, is.
+    """
+    return [*_running()]
 
 
 def _inodes(port: int) -> set[str]:
@@ -51,9 +69,20 @@ def _holders(sockets: set[str]) -> Iterator[Process]:
         with suppress(OSError):  # another user's, or gone by now
             files = [*(directory / "fd").iterdir()]
             if any(_target(file) in sockets for file in files):
-                name = (directory / "comm").read_text().strip()
-                limits = (directory / "limits").read_text()
-                yield Process(int(directory.name), name, len(files), most_files(limits))
+                yield _process(directory, len(files))
+
+
+def _running() -> Iterator[Process]:
+    for directory in _PROC.glob("[0-9]*"):
+        with suppress(OSError):
+            line = (directory / "cmdline").read_bytes()
+            if directory.stat().st_uid == os.getuid() and any(each in line for each in _LINES):
+                yield _process(directory, len([*(directory / "fd").iterdir()]))
+
+
+def _process(directory: Path, files: int) -> Process:
+    name = (directory / "comm").read_text().strip()
+    return Process(int(directory.name), name, files, most_files((directory / "limits").read_text()))
 
 
 def _target(file: Path) -> str:

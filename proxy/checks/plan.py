@@ -10,6 +10,7 @@ from proxy import startup
 from proxy.catalog import Catalog
 from proxy.checks import deployments, files, invocation, service
 from proxy.checks.account import Account
+from proxy.checks.backend import check_backend
 from proxy.checks.bounded import Line, run
 from proxy.checks.finding import Check, Finding, failed, ok, skipped
 from proxy.checks.permissions import Permissions
@@ -48,6 +49,7 @@ def _checks(config: Config, invoke: str | None) -> Iterator[tuple[str, Check]]:
     yield "service", lambda: service.check_service(config)
     yield "open files", lambda: service.check_open_files(config)
     yield "outside", lambda: service.check_outside(config)
+    yield "limits", lambda: check_backend(config.limits)
     account = Account(config.region)
     permissions = Permissions(account)
     yield "credentials", account.check_credentials

@@ -101,14 +101,17 @@ def judge_served(served: str | None, on_disk: str | None) -> list[Finding]:
 
 def check_open_files(config: Config) -> list[Finding]:
     """No process that serves is about to have no file descriptor left."""
-    return [judge_open_files(listening.processes(config.server.port))]
+    port = config.server.port
+    if not listening.is_listened_on(port):
+        return [skipped("nothing listens on the port")]
+    return [judge_open_files(listening.processes(port) or listening.workers())]
 
 
 def judge_open_files(there: Sequence[Process]) -> Finding:
     """The one that is nearest to its limit tells for all."""
     limited = [(each.open_files / each.most_files, each) for each in there if each.most_files]
     if not limited:
-        why = "no process of this user listens on the port" if not there else "there is no limit"
+        why = "this user runs no proxy" if not there else "there is no limit"
         return skipped(why)
     share, process = max(limited, key=lambda pair: pair[0])
     found = f"{process.open_files:,} of {process.most_files:,} (process {process.pid})"

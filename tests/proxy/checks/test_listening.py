@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 
 from proxy.checks import listening
 
@@ -38,3 +40,12 @@ def test_nobody_is_found_where_nobody_listens() -> None:
 def test_there_may_be_no_limit() -> None:
     assert listening.most_files("Max open files            1024   4096   files\n") == 1024
     assert listening.most_files("Max open files            unlimited unlimited files\n") is None
+
+
+def test_a_proxy_of_this_user_is_found_by_its_command_line() -> None:
+    line = [sys.executable, "-c", "input()", "-m", "proxy", "serve", "--port", "0"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE) as standin:
+        found = {process.pid for process in listening.workers()}
+        standin.communicate(b"\n")
+    assert standin.pid in found
+    assert os.getpid() not in found
