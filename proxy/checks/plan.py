@@ -27,11 +27,16 @@ def look(path: str | None, invoke: str | None, terminal: TextIO) -> list[Line]:
     try:
         config = startup.load_config(path, {})
     except StartFailed as exc:
-        to_do = "correct the settings: sagemaker-proxy check-config"
-        problems = [failed(problem, to_do) for problem in str(exc).splitlines()]
-        lines = [Line("settings", problem) for problem in problems]
+        lines = [Line("settings", judge_problem(each)) for each in str(exc).splitlines()]
         return [*lines, Line("all else", skipped("it depends on the settings"))]
     return [Line("settings", ok(_source(path))), *run(_checks(config, invoke), terminal)]
+
+
+def judge_problem(problem: str) -> Finding:
+    """What is wrong with the settings, or with who reads them."""
+    if "Permission denied" in problem:
+        return failed(problem, "run it as the service: sudo /opt/sagemaker-proxy/as-service check")
+    return failed(problem, "correct the settings: sagemaker-proxy check-config")
 
 
 def _source(path: str | None) -> str:

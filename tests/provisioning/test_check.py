@@ -46,7 +46,7 @@ def test_a_port_that_is_closed_outside_is_found_by_calling_from_there(running: S
     symptom = SYMPTOMS["no connection within seconds"]
     line = symptom.command.replace("HOST", running.host.address).replace("-m 5", "-m 2")
     open_to_all = subprocess.run(shlex.split(line), capture_output=True, text=True)
-    assert open_to_all.stdout == '{"status": "ok"}'
+    assert open_to_all.stdout == '{"status":"ok"}'
     with closed_from_outside(running):
         closed = subprocess.run(shlex.split(line), capture_output=True, text=True)
     assert symptom.says[0] == "curl: (28)"
@@ -76,6 +76,7 @@ def test_who_may_not_read_the_settings_is_told_so(running: Service) -> None:
     done = running.host.run(line, user=running.host.user, check=False)
     assert (done.returncode, done.stderr) == (1, "")
     assert "config.toml: cannot be read: Permission denied" in done.stdout
+    assert CHECK in done.stdout
 
 
 def test_a_full_disk_and_a_file_that_the_service_may_not_read_are_told(running: Service) -> None:
