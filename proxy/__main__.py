@@ -20,6 +20,7 @@ from proxy import (
     __version__,
     certificates,
     control,
+    environment,
     journal,
     log,
     moments,
@@ -162,6 +163,7 @@ def _serve(options: argparse.Namespace) -> int:
     overrides = {"host": options.host, "port": options.port, "workers": options.workers}
     config = startup.load_config(options.config, overrides)
     startup.load_keys(config)  # each worker loads its own; this is to fail early
+    environment.hide_key()
     log.configure()
     server = config.server
     workers = server.workers or len(os.sched_getaffinity(0))

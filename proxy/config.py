@@ -210,6 +210,7 @@ class Config:
     models: Mapping[str, ModelConfig] = tables_of(ModelConfig, _model_name)
     # From the environment alone, never the file.
     api_key: str = field(default="", repr=False, metadata={"hidden": True})
+    api_key_sha256: str = field(default="", metadata={"hidden": True})
 
 
 def load(
@@ -236,6 +237,7 @@ def load(
         server=fill(config.server, server, "server.", problems),
         keys_file=config.keys_file or _beside(file),
         api_key=environ.get("API_KEY", "").strip(),
+        api_key_sha256=environ.get("API_KEY_SHA256", ""),
     )
     _check_certificate(config.server, problems)
     _check_models(config.models, problems)

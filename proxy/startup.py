@@ -53,6 +53,8 @@ def load_keys(config: Config) -> KeyRing:
             keys.update(key_file.read(Path(config.keys_file)))
         if config.api_key:
             keys[hash_key(check_key(config.api_key))] = Key(Caller(DEFAULT_NAME))
+        if config.api_key_sha256:  # of which the supervisor has made this
+            keys[config.api_key_sha256] = Key(Caller(DEFAULT_NAME))
     except (KeyFileError, InvalidKeyFormat) as exc:
         raise StartFailed(str(exc)) from exc
     if not keys:

@@ -114,6 +114,7 @@ LAYERS = (
         "proxy.assembly",
         "proxy.control",
         "proxy.expiry",
+        "proxy.environment",
         "proxy.http_server",
         "proxy.journal",
         "proxy.progress",

@@ -245,8 +245,12 @@ def test_the_key_is_nowhere_to_be_read(emulator: Emulator, tmp_path: Path) -> No
         with RawClient(proxy) as raw:
             raw.send(f"GET / HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\x01\r\n\r\n")
             assert raw.read_head()[0] == 400
+        seen += [session.get(f"{url}{path}").text for path in ("/metrics", "/console/figures")]
         for pid in (proxy.process.pid, *proxy.workers):
             seen.append(Path(f"/proc/{pid}/cmdline").read_text())
+            environ = Path(f"/proc/{pid}/environ").read_text()
+            assert "AWS_SECRET_ACCESS_KEY" in environ  # which the AWS SDK is to find there
+            seen.append(environ.replace(secret, ""))
         proxy.stop()
         seen += proxy.log
     for directory, _, names in os.walk(tmp_path):
