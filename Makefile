@@ -2,6 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8000
+SECONDS_EACH ?= 60
 
 # For hosts without a package index: Amazon Linux 2023 has glibc 2.34.
 PYTHON_VERSION ?= 3.11
@@ -12,7 +13,7 @@ PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux
 SWAGGER_UI := 5.35.0
 DOCS := proxy/assets/docs
 
-.PHONY: demo demo-llm test lint bench bench-quick wheelhouse docs-assets clean
+.PHONY: demo demo-llm test fuzz lint bench bench-quick wheelhouse docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -22,6 +23,9 @@ demo-llm: $(VENV)/installed ## the same with a real language model, compiled on 
 
 test: $(VENV)/installed ## everything that this machine can run
 	$(RUN) -m pytest --numprocesses 2 --no-loadscope-reorder
+
+fuzz: .venv-fuzz/installed ## any bytes into whatever reads them; SECONDS_EACH=60 for each reader
+	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS_EACH)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
@@ -50,11 +54,17 @@ docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs np
 	  sha256sum --check SHA256SUMS
 
 clean:
-	rm -rf $(VENV) .venv-llm .bench .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-llm .venv-fuzz .fuzz .bench .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV), about a minute on the first run…"
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.txt
 	@$(RUN) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv-fuzz/installed: requirements.txt requirements-fuzz.txt
+	@test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	@.venv-fuzz/bin/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes \
+	  -r requirements.txt -r requirements-fuzz.txt
 	@touch $@

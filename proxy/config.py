@@ -103,12 +103,16 @@ def _share(value: Any) -> str | None:
 
 def _origins(value: Any) -> str | None:
     for origin in value:
-        parts = urlsplit(origin)
-        if origin != "*" and (
-            parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"
-        ):
+        if origin != "*" and not _is_origin(origin):
             return f'{origin!r} is no origin such as "https://app.example.com", nor "*"'
     return None
+
+
+def _is_origin(origin: str) -> bool:
+    with suppress(ValueError):  # of a host that is none
+        parts = urlsplit(origin)
+        return parts.scheme in ("http", "https") and origin == f"{parts.scheme}://{parts.netloc}"
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +277,7 @@ def _read_file(path: Path, problems: list[str]) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as exc:
         problems.append(f"{path}: cannot be read: {exc.strerror}")
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         problems.append(f"{path}: is not TOML: {exc}")
     return {}
 

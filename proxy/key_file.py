@@ -41,7 +41,7 @@ def read(path: Path) -> dict[str, Key]:
             document = tomllib.load(file)
     except OSError as exc:
         raise KeyFileError([f"{path}: cannot be read: {exc.strerror}"]) from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise KeyFileError([f"{path}: is not TOML: {exc}"]) from exc
     problems = [
         f"{name}: is no setting; keys are [keys.NAME]" for name in document if name != "keys"
