@@ -64,6 +64,7 @@ def test_it_is_for_the_names_and_days_asked_for(tmp_path: Path) -> None:
     assert pair.expires() == parsed(pair).not_valid_after_utc.timestamp()
     left = parsed(pair).not_valid_after_utc - datetime.now(UTC)
     assert timedelta(days=29) < left <= timedelta(days=30)
+    assert parsed(pair).not_valid_after_utc - parsed(pair).not_valid_before_utc == timedelta(30)
 
 
 def test_a_client_that_is_given_it_verifies_it_strictly(tmp_path: Path) -> None:
