@@ -24,6 +24,8 @@ class NativeHandler(RelayHandler):
         if not is_endpoint_name(endpoint):
             raise InvalidRequest("the path has no valid endpoint name")
         component = self.request.headers.get("x-amzn-sagemaker-inference-component", "")
+        if component and not is_endpoint_name(component):
+            raise InvalidRequest("the name of the inference component is not valid")
         self.model = f"{endpoint}/{component}" if component else endpoint
         self.check_native_access(endpoint, self.model)
         headers = {
