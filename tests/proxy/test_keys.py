@@ -1,7 +1,9 @@
 """Keys are UUID4s, held as hashes."""
 
 import hashlib
+import hmac
 import uuid
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -63,6 +65,38 @@ def test_a_caller_of_every_model_is_one_without_bounds() -> None:
     assert Caller("alice").may_call_all
     assert Caller("alice", ("llama", "*")).may_call_all
     assert not Caller("alice", ("llama", "embed-*")).may_call_all
+
+
+class Looked(dict[str, tuple[str, Key]]):
+    """The ring's own table, which writes down what is looked for in it."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.wanted: list[object] = []
+
+    def get(self, wanted: object, default: object = None) -> object:  # type: ignore[override]
+        self.wanted.append(wanted)
+        return super().get(wanted, default)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("length", range(0, 37, 4))
+def test_nothing_that_a_wrong_key_shares_with_the_right_one_is_ever_compared(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no clock can tell how much of it is right: its hash has nothing of the right one's."""
+    offered = KEY[:length] + "x" * (36 - length)
+    ring = KeyRing.of_single_key(KEY)
+    looked = ring._keys = Looked(ring._keys)
+    compared: list[str] = []
+
+    def compare(one: str, other: str) -> bool:
+        compared.extend((one, other))
+        return hmac.compare_digest(one, other)
+
+    monkeypatch.setattr("proxy.keys.hmac", SimpleNamespace(compare_digest=compare))
+    assert (ring.find(offered) is not None) == (length == 36)
+    assert looked.wanted == [hash_key(offered)]
+    assert compared == [hash_key(KEY) if length == 36 else "0" * 64, hash_key(offered)]
 
 
 def test_the_ring_does_not_hold_the_key() -> None:
