@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,29 @@ def test_every_setting_is_in_the_table_with_its_default() -> None:
             shown = {"True": "true", "['*']": '["*"]'}.get(str(value), str(value))
             expected[f"{name}.{item.name}"] = shown
     assert rows == expected
+
+
+def test_every_test_that_the_security_section_names_is_there() -> None:
+    rows = [line for line in section("Security").splitlines() if line.startswith("|")]
+    threats = rows[2 : next(n for n, row in enumerate(rows) if row.startswith("| what |"))]
+    assert len(threats) > 10
+    for row in threats:
+        assert re.findall(r"`(tests/[^`]+)`", row), f"no test shows it: {row}"
+    for name in re.findall(r"`(tests/[^`]+\.py[^`]*)`", section("Security")):
+        path, *parts = name.split("::")
+        source = (ROOT / path).read_text()
+        for part in parts:
+            assert re.search(rf"^ *(?:async )?(?:def|class) {part}\b", source, re.MULTILINE), name
+
+
+def test_every_dependency_is_in_the_table() -> None:
+    named: dict[str, list[str]] = {}
+    for row in section("Security").partition("### Dependencies")[2].splitlines():
+        if row.startswith("| `"):
+            first, _, brought = (cell.strip() for cell in row.strip("|").split("|"))
+            named[first.strip("`")] = re.findall(r"`([^`]+)`", brought)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[^a-z0-9-]", each)[0] for each in project["dependencies"]}
+    assert named.keys() == wanted
+    locked = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+    assert sorted([*named, *chain(*named.values())]) == sorted(locked)
