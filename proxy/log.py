@@ -18,6 +18,8 @@ from typing import Protocol, TextIO
 
 import msgspec
 
+from proxy.pipes import Pipe
+
 _access = logging.getLogger("proxy.access")
 _lines: Lines | None = None  # where the access log goes, as ``configure`` has it
 
@@ -74,8 +76,8 @@ class JournalHandler(logging.Handler):
     The journal may stop reading for seconds, while it writes to a slow disk, and requests go on.
     """
 
-    def __init__(self, journal: socket.socket) -> None:
-        """``journal`` is a blocking stream socket."""
+    def __init__(self, journal: socket.socket | Pipe) -> None:
+        """``journal`` is a blocking stream socket, or a pipe that somebody reads the log from."""
         super().__init__()
         self._journal = journal
         self._guard = threading.Lock()
@@ -153,11 +155,7 @@ class JournalHandler(logging.Handler):
 def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     """Send every logger's records to ``stream`` (standard error) as JSON lines."""
     global _lines
-    handler: JournalHandler | StreamLines
-    if stream is None and stat.S_ISSOCK(os.fstat(sys.stderr.fileno()).st_mode):
-        handler = JournalHandler(socket.socket(fileno=os.dup(sys.stderr.fileno())))
-    else:
-        handler = StreamLines(stream or sys.stderr)
+    handler = _for_standard_error() if stream is None else StreamLines(stream)
     handler.setFormatter(JsonFormatter())
     _lines = handler if level <= logging.INFO else None
     root = logging.getLogger()
@@ -167,6 +165,19 @@ def configure(stream: TextIO | None = None, level: int = logging.INFO) -> None:
     # where it found its credentials, and tornado quotes a malformed header with its value.
     for name in ("botocore", "boto3", "urllib3", "tornado.general"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def _for_standard_error() -> JournalHandler | StreamLines:
+    if sys.stderr is None:  # it is closed
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    fd = sys.stderr.fileno()
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        return JournalHandler(socket.socket(fileno=os.dup(fd)))
+    if stat.S_ISFIFO(mode):
+        with suppress(OSError):  # it may be another user's
+            return JournalHandler(Pipe(fd))
+    return StreamLines(sys.stderr)
 
 
 def log_fields(logger: logging.Logger, level: int, message: str, **fields: object) -> None:

@@ -26,6 +26,7 @@ LAYERS = (
         "proxy.metric_families",
         "proxy.moments",
         "proxy.usage",
+        "proxy.pipes",
     ),
     ("proxy.http_request", "proxy.http_response"),
     (

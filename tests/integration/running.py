@@ -72,6 +72,8 @@ class RunningProxy:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._listening = threading.Event()
+        self._listening.set()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
         self.workers: list[int] = []  # process ids, as they became ready
@@ -145,6 +147,22 @@ class RunningProxy:
             timeout,
         )
 
+    def stop_listening(self) -> None:
+        """Leave its log unread, until `listen_again`."""
+        self._listening.clear()
+
+    def listen_again(self) -> None:
+        """Read all that it has said meanwhile."""
+        self._listening.set()
+
+    def hang_up(self) -> None:
+        """Close the pipe that its log comes from; not to be heard again."""
+        assert self.process.stderr is not None
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, self.process.stderr.fileno())
+        os.close(nothing)
+        self._listening.set()
+
     def resident_bytes(self) -> int:
         """How much memory the first worker holds now."""
         status = Path(f"/proc/{self.workers[0]}/status").read_text()
@@ -159,6 +177,7 @@ class RunningProxy:
         return status
 
     def _close(self) -> None:
+        self._listening.set()
         self._reader.join()
         if self.process.stderr is not None:
             self.process.stderr.close()
@@ -166,6 +185,7 @@ class RunningProxy:
     def _read_log(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            self._listening.wait()
             self.log.append(line.rstrip())
             try:
                 self._entries.put(json.loads(line))
