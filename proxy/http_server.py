@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
 
 from tornado.iostream import BaseIOStream, IOStream
 from tornado.tcpserver import TCPServer
 
+from proxy.accepting import Acceptor
 from proxy.handlers.services import WorkerState
 from proxy.http_request import Request
 from proxy.server_connection import ServerConnection, Taker
@@ -58,6 +60,12 @@ class HTTPServer(TCPServer):
         self._pause = min(idle_seconds / 10, body_seconds / 10, _MOST_PAUSE_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._loop.call_later(self._pause, self._close_overdue)
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Listen; as Tornado does, but for what happens when no file is left."""
+        for each in sockets:
+            self._sockets[each.fileno()] = each
+            self._handlers[each.fileno()] = Acceptor(each, self._handle_connection).stop
 
     def handle_stream(self, stream: IOStream, address: object) -> None:
         """Take a new connection."""

@@ -110,6 +110,7 @@ LAYERS = (
         "proxy.handlers.openapi",
         "proxy.handlers.rerank",
     ),
+    ("proxy.accepting",),
     (
         "proxy.application",
         "proxy.assembly",

@@ -1,0 +1,57 @@
+"""Connections that come when the process has no descriptor left."""
+
+import asyncio
+import logging
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.accepting import Acceptor
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.fixture
+def limit() -> Iterator[tuple[int, int]]:
+    """Of open files; what it was, it is again."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+async def test_they_wait_and_are_taken_when_there_is_one(
+    listener: socket.socket, limit: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: asyncio.Queue[socket.socket] = asyncio.Queue()
+    acceptor = Acceptor(listener, lambda connection, address: taken.put_nowait(connection))
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+    for _ in clients:
+        (await taken.get()).close()
+    waiting = socket.create_connection(listener.getsockname())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))  # which are in use
+    with caplog.at_level(logging.ERROR, "proxy.accepting"):
+        await asyncio.sleep(1.2)  # two more tries
+        assert taken.empty()
+        assert [each.getMessage() for each in caplog.records] == ["no connection can be accepted"]
+    resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    async with asyncio.timeout(10):
+        (await taken.get()).close()
+    acceptor.stop()
+    for each in (*clients, waiting):
+        each.close()
+
+
+async def test_stopped_it_takes_none_whether_it_waits_or_not(listener: socket.socket) -> None:
+    taken: list[socket.socket] = []
+    acceptor = Acceptor(listener, lambda connection, address: taken.append(connection))
+    acceptor.stop()
+    with socket.create_connection(listener.getsockname()):
+        await asyncio.sleep(0.05)
+    assert taken == []
