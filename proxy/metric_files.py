@@ -13,7 +13,7 @@ import logging
 import mmap
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import add
 from pathlib import Path
 
@@ -108,18 +108,23 @@ class Numbers:
 
 
 class MetricFiles:
-    """One worker's numbers: in files, unless it has none, and then in its own memory."""
+    """One worker's numbers: in files, unless it has none or the disk no space, then in memory."""
 
     def __init__(self, shared: Path | None = None, column: int = 0) -> None:
-        """``column`` is nobody else's while this worker runs. Raises ``OSError``."""
+        """``column`` is nobody else's while this worker runs."""
+        self.totals, self.live = Numbers(), Numbers(2 * _FEW)
         self._folder = None if shared is None else folder(shared)
+        self._is_alone = True  # nobody else can read what is counted
         if shared is None or self._folder is None:
-            self.totals, self.live = Numbers(), Numbers(2 * _FEW)
             return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        forget_live(shared, column)  # a supervisor of an older release has not
-        self.totals = Numbers.open(self._folder / str(column))
-        self.live = Numbers.open(self._folder / f"{column}{_LIVE}", 2 * _FEW)
+        try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            forget_live(shared, column)  # a supervisor of an older release has not
+            totals = Numbers.open(self._folder / str(column))
+            self.live = Numbers.open(self._folder / f"{column}{_LIVE}", 2 * _FEW)
+            self.totals, self._is_alone = totals, False
+        except OSError as exc:
+            logger.error("metrics of this worker end with it, for they cannot be kept: %s", exc)
 
     def of(self, family: Family) -> Numbers:
         """Where a metric is counted."""
@@ -127,9 +132,11 @@ class MetricFiles:
 
     def read(self) -> dict[Series, list[float]]:
         """What all workers have counted together. Raises ``OSError``."""
-        if self._folder is None:
-            return dict([*self.totals.series(), *self.live.series()])
-        return _read(self._folder)
+        total = {} if self._folder is None else _read(self._folder)
+        if self._is_alone:
+            for series, numbers in [*self.totals.series(), *self.live.series()]:
+                _add(total, series, numbers)
+        return total
 
 
 def folder(shared: Path) -> Path:
@@ -160,10 +167,14 @@ def _read(directory: Path) -> dict[Series, list[float]]:
             counted = numbers[at : at + length]
             # Not even zeros are there if the machine has stopped before it wrote them.
             if _is_known(line) and len(counted) == length:
-                before = total.get((name, labels), [0.0] * length)
-                total[name, labels] = list(map(add, before, counted))
+                _add(total, (name, labels), counted)
             at += length
     return total
+
+
+def _add(total: dict[Series, list[float]], series: Series, numbers: Sequence[float]) -> None:
+    before = total.get(series, [0.0] * len(numbers))
+    total[series] = list(map(add, before, numbers))
 
 
 def _read_names(file: Path) -> tuple[list[_Line], int]:

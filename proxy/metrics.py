@@ -35,7 +35,7 @@ class Metrics:
     def __init__(
         self, knows: Callable[[str], bool] = lambda model: True, files: MetricFiles | None = None
     ) -> None:
-        """``knows`` tells of a model's name whether it is known. Raises ``OSError``."""
+        """``knows`` tells of a model's name whether it is known."""
         self.files = files or MetricFiles()
         self._labels = Labels(knows, seen_in(self.files.read()))
         # To count is to add to one of these, where each series has its place.

@@ -157,13 +157,6 @@ async def _all_answered(state: WorkerState, began: float, seconds: float) -> boo
     return True
 
 
-def _open_metrics(shared: Path, column: int) -> MetricFiles:
-    try:
-        return MetricFiles(shared, column)
-    except OSError as exc:
-        raise startup.StartFailed(f"cannot count what happens: {exc}") from exc
-
-
 async def _beat(reporter: Reporter, state: WorkerState) -> None:
     while True:
         reporter.beat(open_requests=state.open_requests, requests=state.requests)
@@ -197,7 +190,7 @@ def main() -> int:
         tls = startup.prepare_tls(config)
         shared = startup.shared_folder(options.shared)
         windows = startup.open_windows(shared, options.column, keys)
-        counted = _open_metrics(shared, options.column)
+        counted = MetricFiles(shared, options.column)
         aws = Aws(config.region)
     except (startup.StartFailed, AwsConfigurationError) as exc:
         reporter.failed(str(exc))

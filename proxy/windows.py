@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 
+from proxy.reserving import reserve
+
 # Names for which something is counted, over the life of the service.
 CAPACITY = 1 << 18
 
@@ -63,24 +65,27 @@ class Windows:
         """
         self._directory = directory
         self._column = column
-        with _locked(directory / _NAMES) as shared:
-            self._slots = {name: _find_slot(shared, name) for name in names}
+        with _locked(directory / _NAMES) as (shared, fd):
+            self._slots = {name: _find_slot(shared, fd, name) for name in names}
             head = memoryview(shared).cast("I")
             head[0] = max(head[0], column + 1)
             if not any(shared[_HOST]):
                 shared[_HOST] = os.urandom(16)
             self.host = shared[_HOST].hex()  # what tells this host, since its start, from others
         self._head = memoryview(_map(directory / _NAMES, _NAMES_BYTES)).cast("I")
-        self._columns: dict[int, memoryview] = {}
+        self._columns: dict[int, _Column] = {}
         forget_in_use(directory, column)
-        self._ours = self._open(column)
-        self._columns[column] = self._ours
+        self._ours = self._columns[column] = _Column(_path(directory, column))
+        self._alone = memoryview(b"")  # for names that the disk has no space for
+        self._names_alone: set[str] = set()
+        self._written: dict[str, memoryview] = {}  # by name, once there is space
+        self._read: dict[str, list[memoryview]] = {}
 
     def add(self, name: str, counter: Counter, amount: int) -> None:
         """Count ``amount`` more, or fewer if it is negative, in this second."""
         now = _now()
         record = self._record(name)
-        ours = self._ours
+        ours = self._written.get(name) or self._find_space(name)
         for second in range(max(ours[record] + 1, now - _MASK), now + 1):
             for ring in _rings(record):
                 ours[ring + (second & _MASK)] = 0
@@ -94,7 +99,7 @@ class Windows:
         The second in which the minute began is counted as a whole, so it is never too few.
         """
         now, record, total = _now(), self._record(name), 0
-        for column in self._all():
+        for column in self._all(name):
             last = column[record]
             if last < now - _SECONDS:
                 continue
@@ -120,7 +125,7 @@ class Windows:
         for second in range(now - _SECONDS, now + 1):
             excess -= sum(
                 column[place + (second & _MASK)]
-                for column in self._all()
+                for column in self._all(name)
                 if second <= column[record] < second + _RING
             )
             if excess < 0:
@@ -129,29 +134,71 @@ class Windows:
 
     def enter(self, name: str) -> None:
         """One more is in use now."""
-        self._ours[self._slots[name]] += 1
+        ours = self._written.get(name) or self._find_space(name)
+        ours[self._slots[name]] += 1
 
     def leave(self, name: str) -> None:
         """One fewer is in use now."""
-        self._ours[self._slots[name]] -= 1
+        ours = self._written.get(name) or self._find_space(name)
+        ours[self._slots[name]] -= 1
 
     def in_use(self, name: str) -> int:
         """How many are in use now, in all workers."""
         slot = self._slots[name]
-        return sum(column[slot] for column in self._all())
+        return sum(column[slot] for column in self._all(name))
 
     def _record(self, name: str) -> int:
         return CAPACITY + self._slots[name] * _RECORD_WORDS
 
-    def _all(self) -> Iterable[memoryview]:
-        if self._head[0] > len(self._columns):
-            for column in range(self._head[0]):
-                if column not in self._columns:
-                    self._columns[column] = self._open(column)
-        return self._columns.values()
+    def _all(self, name: str) -> list[memoryview]:
+        columns = self._read.get(name)
+        if columns is None or self._head[0] > len(columns):
+            columns = self._find_columns(name)
+        return columns
 
-    def _open(self, column: int) -> memoryview:
-        return memoryview(_map(_path(self._directory, column), _COLUMN_BYTES)).cast("I")
+    def _find_columns(self, name: str) -> list[memoryview]:
+        """Those that hold something of ``name``; all of them are kept, for a look-up alone."""
+        for column in range(self._head[0]):
+            if column not in self._columns:
+                self._columns[column] = _Column(_path(self._directory, column))
+        ours = self._written.get(name) or self._find_space(name)
+        places = self._places(name)
+        others = [each for each in self._columns.values() if each is not self._ours]
+        # To read what was never written takes space, too. Where there is none, nothing was.
+        columns = [ours, *(each.words for each in others if each.reserve(places))]
+        if len(columns) == len(self._columns) and ours is self._ours.words:
+            self._read[name] = columns
+        return columns
+
+    def _find_space(self, name: str) -> memoryview:
+        """Where ``name`` is counted: what others see, or this worker's memory while it is full."""
+        places, ours = self._places(name), self._ours.words
+        if self._ours.reserve(places):
+            if name in self._names_alone:
+                self._names_alone.remove(name)
+                for start, words in places:
+                    ours[start : start + words] = self._alone[start : start + words]
+            self._written[name] = ours
+            return ours
+        if not self._alone:
+            self._alone = memoryview(mmap.mmap(-1, _COLUMN_BYTES)).cast("I")
+        self._names_alone.add(name)
+        return self._alone
+
+    def _places(self, name: str) -> tuple[tuple[int, int], ...]:
+        return (self._slots[name], 1), (self._record(name), _RECORD_WORDS)
+
+
+class _Column:
+    """A column's file, mapped. Only what has been reserved may be touched."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.words = memoryview(_map(path, _COLUMN_BYTES)).cast("I")
+
+    def reserve(self, places: Iterable[tuple[int, int]]) -> bool:
+        """Whether there is space for them; each is the first of so many words."""
+        return all(reserve(self._path, _WORD * at, _WORD * words) for at, words in places)
 
 
 def forget_in_use(directory: Path, column: int) -> None:
@@ -188,21 +235,23 @@ def _map(path: Path, size: int) -> mmap.mmap:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[mmap.mmap]:
+def _locked(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
     """The names' memory while nobody else has it: for a start, not for a request."""
     shared = _map(path, _NAMES_BYTES)
     with path.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield shared
+        os.posix_fallocate(file.fileno(), 0, _NAMES_HEAD_BYTES)
+        yield shared, file.fileno()
 
 
-def _find_slot(shared: mmap.mmap, name: str) -> int:
+def _find_slot(shared: mmap.mmap, fd: int, name: str) -> int:
     """Where the counts of ``name`` are; a free place becomes its own."""
     digest = hashlib.sha256(name.encode()).digest()[:_DIGEST_BYTES]
     start = int.from_bytes(digest[:8])
     for probe in range(CAPACITY):
         slot = (start + probe) % CAPACITY
         position = _NAMES_HEAD_BYTES + slot * _DIGEST_BYTES
+        os.posix_fallocate(fd, position, _DIGEST_BYTES)
         found = shared[position : position + _DIGEST_BYTES]
         if found == _NO_NAME:
             shared[position : position + _DIGEST_BYTES] = digest

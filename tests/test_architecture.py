@@ -27,6 +27,7 @@ LAYERS = (
         "proxy.moments",
         "proxy.usage",
         "proxy.pipes",
+        "proxy.reserving",
     ),
     ("proxy.http_request", "proxy.http_response"),
     (

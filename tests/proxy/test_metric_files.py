@@ -76,13 +76,23 @@ def test_what_is_not_of_this_release_is_not_told_of_and_not_built_on(
     assert again.read() == {NAME: [1.0]}
 
 
-def test_a_full_disk_is_told_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_full_disk_a_worker_counts_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = MetricFiles(tmp_path, 1)
+    add(other, "alice", 1)
+
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", fail)
-    with pytest.raises(OSError, match="No space"):
-        MetricFiles(tmp_path, 0)
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", fail)
+        alone = MetricFiles(tmp_path, 0)
+    add(alone, "alice", 2)
+    assert (alone.read(), other.read()) == ({NAME: [3.0]}, {NAME: [1.0]})
+    assert "No space left" in caplog.text
+    add(MetricFiles(tmp_path, 0), "alice", 4)
+    assert other.read() == {NAME: [5.0]}
 
 
 def test_a_disk_that_is_full_later_costs_new_series_alone(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from proxy import windows
 from proxy.windows import Counter, Windows, WindowsFull, forget_in_use
+from tests.small_disk import small_disk
 
 REQUESTS, TOKENS = Counter.REQUESTS, Counter.TOKENS
 
@@ -133,3 +134,32 @@ def test_memory_is_taken_only_by_what_is_counted(tmp_path: Path) -> None:
     counts.add("key-7", REQUESTS, 1)
     taken = sum(path.stat().st_blocks * 512 for path in tmp_path.iterdir())
     assert taken < 8_000_000
+
+
+def test_on_a_full_disk_each_worker_counts_alone_until_there_is_space(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        first, second = (Windows(disk.folder, column, ["alice", "bob"]) for column in range(2))
+        first.add("alice", REQUESTS, 1)
+        disk.fill()
+        for each in (first, second):
+            each.add("alice", REQUESTS, 2)
+            each.add("bob", REQUESTS, 3)
+            each.enter("bob")
+            assert each.count("bob", REQUESTS) == 3
+            assert each.in_use("bob") == 1
+        assert first.count("alice", REQUESTS) == 3
+        disk.empty()
+        for each in (first, second):
+            each.add("bob", REQUESTS, 1)
+            each.add("alice", REQUESTS, 1)
+        for each in (first, second):
+            assert each.count("bob", REQUESTS) == 8
+            assert each.count("alice", REQUESTS) == 7
+            assert each.in_use("bob") == 2
+
+
+def test_one_that_begins_on_a_full_disk_says_that_it_cannot(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=512) as disk:
+        disk.fill()
+        with pytest.raises(OSError, match="No space left on device"):
+            Windows(disk.folder, 0, ["alice"])
