@@ -15,6 +15,11 @@ import aiohttp
 from tests.provisioning.service import Service
 from tests.testhost import slow_chat
 
+# A model that took no time would have the callers use up the machine, and all that is going on take
+# several times as long. So each has a call under way at any moment, but no more than ten a second.
+_MODEL = "demo-echo"
+_MODEL_SECONDS = 0.1
+
 _TIMEOUT = aiohttp.ClientTimeout(total=120)
 _STOP_SECONDS = 120.0
 
@@ -38,6 +43,7 @@ class Load:
 
     def __init__(self, service: Service, *, callers: int = 16, streams: int = 50) -> None:
         self.counts = Counts()
+        self._sagemaker = service.sagemaker
         self._url = service.url
         self._context = service.client_context()
         self._headers = {"Authorization": f"Bearer {service.key}"}
@@ -47,6 +53,7 @@ class Load:
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
 
     def __enter__(self) -> Self:
+        self._sagemaker.set_fault(_MODEL, "slow_first_byte", times=None, seconds=_MODEL_SECONDS)
         self._thread.start()
         assert self._under_way.wait(30), self.counts
         return self
@@ -60,6 +67,7 @@ class Load:
         self._stop.set()
         self._thread.join(_STOP_SECONDS)
         assert not self._thread.is_alive()
+        self._sagemaker.clear_faults()
 
     async def _run(self) -> None:
         self._open = 0
@@ -84,7 +92,7 @@ class Load:
                     self.counts.failed.append(repr(exc))
 
     async def _call(self, session: aiohttp.ClientSession) -> None:
-        async with session.post(f"{self._url}/predict", json={"model": "demo-echo"}) as answer:
+        async with session.post(f"{self._url}/predict", json={"model": _MODEL}) as answer:
             text = await answer.text()
             if answer.status == 200:
                 self.counts.answered += 1
