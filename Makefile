@@ -21,8 +21,9 @@ demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… f
 demo-llm: $(VENV)/installed ## the same with a real language model, compiled on first use
 	@$(RUN) -m tests.demo --port $(PORT) --llm
 
+# Three for two processors: a test waits for a third of its time.
 test: $(VENV)/installed ## everything that this machine can run
-	$(RUN) -m pytest --numprocesses 2 --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder
 
 fuzz: .venv-fuzz/installed ## any bytes into whatever reads them; SECONDS_EACH=60 for each reader
 	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS_EACH)
