@@ -89,7 +89,9 @@ class TestAcme:
             assert names(first) == [DOMAIN]
             assert "Pebble" in first.issuer.rfc4514_string()
             assert own.host.run(f"systemctl is-active {TIMER}").stdout == "active\n"
-            assert own.play(**variables).changed_tasks == []
+            own.host.run("systemctl --quiet disable sagemaker-proxy.service")
+            changed = own.play(**variables).changed_tasks
+            assert changed == ["proxy : Start, restart or reload the service"]
             conf = "/var/lib/sagemaker-proxy-certbot/config/renewal/sagemaker-proxy.conf"
             own.host.run(f"sed -i '1i renew_before_expiry = 1 hour' {conf}")
             main = own.show("MainPID")

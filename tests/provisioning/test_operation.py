@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.provisioning.load import Load
-from tests.provisioning.service import Service
+from tests.provisioning.service import CURRENT, Service
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -50,8 +50,13 @@ class TestUnderLoad:
                 assert not set(service.workers()[-2:]) <= set(before)
             assert load.counts.answered > 0
             reloaded = load.counts.answered
-            service.play(proxy_source=str(copy_of_the_code(tmp_path, "9.0.0")))
+            # No wheels and no index: the lock file is that of the release before.
+            nothing = tmp_path / "nothing"
+            nothing.mkdir()
+            source = copy_of_the_code(tmp_path, "9.0.0")
+            service.play(proxy_source=str(source), python_wheelhouse=str(nothing))
             assert load.counts.answered > reloaded
+        assert service.host.run(f"ls {CURRENT}/bin/pip", check=False).stdout == ""
         print(f"answered {load.counts.answered}, streamed {load.counts.streamed}")
         assert service.release().startswith("9.0.0-")
         assert service.get("/").json() == {"sagemaker-proxy": "9.0.0"}
@@ -194,14 +199,18 @@ class TestRollBack:
             "mkdir never-whole"
         )
         before = calm.release()
+        source = copy_of_the_code(tmp_path, "9.3.0")
+        lock = source / "requirements.txt"
+        lock.write_text(lock.read_text() + "# another lock file: the packages are installed anew\n")
         changes: dict[str, Any] = {
-            "proxy_source": str(copy_of_the_code(tmp_path, "9.3.0")),
+            "proxy_source": str(source),
             "proxy_environment": {**calm.sagemaker.environment, "ADDED": "1"},
         }
         calm.play(cut_at="proxy : Look how the service is", **changes)
         calm.play(**changes)
         assert "ADDED=1" in calm.host.run(f"cat /proc/{calm.show('MainPID')}/environ").stdout
         assert calm.get("/").json() == {"sagemaker-proxy": "9.3.0"}
+        assert calm.host.run(f"ls {CURRENT}/bin/pip").stdout
         kept = calm.host.run("ls -t /opt/sagemaker-proxy/releases").stdout.split()
         assert len(kept) == 3
         assert {calm.release(), before} < set(kept)
