@@ -26,6 +26,7 @@ class Way:
         self._server: asyncio.Server | None = None
         self._passes = True
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> Self:
         self._loop.start()
@@ -39,6 +40,7 @@ class Way:
         trace: TracebackType | None,
     ) -> None:
         self.refuse()
+        self._loop.submit(self._end()).result()
         self._loop.stop()
         self._place.close()
 
@@ -68,15 +70,37 @@ class Way:
                 plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
             writer.transport.abort()
 
+    async def _end(self) -> None:
+        """Wait until every connection is closed, those included that have just been accepted."""
+        await _turns()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        await _turns()  # in which their transports close
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        try:
             if self._passes:
-                far_reader, far_writer = await asyncio.open_connection(*self._target)
-                await asyncio.gather(
-                    self._pass_on(reader, far_writer), self._pass_on(far_reader, writer)
-                )
+                await self._lead_on(reader, writer)
             else:
                 await self._pass_on(reader, writer, passes=False)
+        except OSError:
+            pass
+        finally:
+            self._serving.discard(task)
+            writer.transport.abort()
+
+    async def _lead_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        try:
+            await asyncio.gather(
+                self._pass_on(reader, far_writer), self._pass_on(far_reader, writer)
+            )
+        finally:
+            far_writer.transport.abort()
 
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, passes: bool = True
@@ -91,6 +115,12 @@ class Way:
         finally:
             self._writers.discard(writer)
             writer.close()
+
+
+async def _turns() -> None:
+    """Let the loop do what is due, and what comes of that."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _bound(address: tuple[str, int]) -> socket.socket:
