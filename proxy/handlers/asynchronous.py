@@ -56,7 +56,7 @@ class AsyncInvocationsHandler(NativeHandler):
     async def respond(self, *path: str) -> None:
         """Pass the call through; the answer says where the output will be, in S3 and here."""
         endpoint = path[0]
-        call = await self._with_input(self.invocation(endpoint))
+        call = await self._with_input(await self.invocation(endpoint))
         answer = await self.services.sagemaker.invoke_async(call)
         if location := self._result_path(endpoint, answer):
             self.set_header("Location", location)

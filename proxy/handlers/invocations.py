@@ -14,7 +14,7 @@ class InvocationsHandler(NativeHandler):
 
     async def respond(self, *path: str) -> None:
         """Pass the call and its answer through."""
-        answer = await self.services.sagemaker.invoke(self.invocation(path[0]))
+        answer = await self.services.sagemaker.invoke(await self.invocation(path[0]))
         await self.relay(answer, ANSWER_HEADERS)
 
 
@@ -23,7 +23,7 @@ class ResponseStreamHandler(NativeHandler):
 
     async def respond(self, *path: str) -> None:
         """Pass the event stream through, frame by frame; a failure ends it with an exception."""
-        answer = await self.services.sagemaker.invoke_stream(self.invocation(path[0]))
+        answer = await self.services.sagemaker.invoke_stream(await self.invocation(path[0]))
         async with answer:
             self.copy_headers(answer, ANSWER_HEADERS)
             self.late_ending = _failure_frame

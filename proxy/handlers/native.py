@@ -16,7 +16,7 @@ ANSWER_HEADERS = ("x-amzn-sagemaker-", "x-amzn-invoked-", "x-amzn-requestid")
 class NativeHandler(RelayHandler):
     """What the operations share: headers through, and errors as SageMaker answers them."""
 
-    def invocation(self, endpoint: str) -> Invocation:
+    async def invocation(self, endpoint: str) -> Invocation:
         """The call, with the headers that SageMaker reads.
 
         Raises ``InvalidRequest`` and ``ModelNotFound``.
@@ -28,6 +28,9 @@ class NativeHandler(RelayHandler):
             raise InvalidRequest("the name of the inference component is not valid")
         self.model = f"{endpoint}/{component}" if component else endpoint
         self.check_native_access(endpoint, self.model)
+        # SageMaker might pass over a component that is not there, and call the endpoint itself.
+        if not self.may_call(endpoint) and not await self.services.catalog.exists(self.model):
+            raise ModelNotFound(self.model)
         headers = {
             name: value
             for name, value in self.request.headers.items()

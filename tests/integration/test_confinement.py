@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.keys import hash_key
+from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
 from tests.integration.raw import RawAnswer, RawClient
@@ -18,7 +19,7 @@ from tests.integration.recorder import OK, Recorder
 from tests.integration.running import RunningProxy
 
 OWN, OTHER = "demo-echo", "demo-chat"
-NARROW = str(uuid.uuid4())
+NARROW, OF_PARTS = str(uuid.uuid4()), str(uuid.uuid4())
 
 LINE = re.compile(
     r"POST /endpoints/([A-Za-z0-9-]{1,63})"
@@ -123,7 +124,9 @@ def proxy(
     directory = tmp_path_factory.mktemp("proxy")
     (directory / "keys.toml").write_text(
         f'[keys.narrow]\nsha256 = "{hash_key(NARROW)}"\nmodels = ["{OWN}"]\n'
+        f'[keys.of-parts]\nsha256 = "{hash_key(OF_PARTS)}"\nmodels = ["*/part"]\n'
     )
+    emulator.add_endpoint("shared", chat.application(), kind="components", components=["part"])
     environ = emulator.environment() | {"AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": sagemaker.url}
     with RunningProxy(directory, environ, QUICK) as proxy:
         yield proxy
@@ -205,6 +208,17 @@ class TestPaths:
             )
             assert 400 <= answer.status < 500
         assert called(sagemaker) == set()
+
+    def test_no_component_that_is_not_there_opens_its_endpoint(
+        self, raw: RawClient, sagemaker: Recorder
+    ) -> None:
+        more = headers(OF_PARTS, X_Amzn_SageMaker_Inference_Component="part")
+        for operation in ("invocations", "invocations-response-stream", "async-invocations"):
+            answer = raw.request("POST", f"/endpoints/{OTHER}/{operation}", more, b"x")
+            assert answer.status == 404
+        assert called(sagemaker) == set()
+        assert raw.request("POST", "/endpoints/shared/invocations", more, b"x").status == 200
+        assert called(sagemaker) == {"shared"}
 
     def test_no_component_is_more_than_a_name(self, raw: RawClient, sagemaker: Recorder) -> None:
         for component in ("../x", "a/b", "a b", "x" * 64, "a,b", "-"):
