@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config as BotoConfig
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, NoCredentialsError
@@ -110,7 +111,13 @@ class Aws:
     def reload(self) -> None:
         """Forget the credentials found so far: a profile's file may hold new ones by now."""
         with self._lock:
-            self._session = boto3.Session(region_name=self.region)
+            # What describes the services is large, long to parse, and the same.
+            descriptions = self._session._session.get_component("data_loader")
+            session = botocore.session.get_session()
+            session.register_component("data_loader", descriptions)
+            self._session = boto3.Session(region_name=self.region, botocore_session=session)
+            # boto3 has added its own folder to them, once more.
+            descriptions.search_paths[:] = dict.fromkeys(descriptions.search_paths)
             self._clients.clear()
 
     def _client(self, service: str, config: BotoConfig) -> Any:

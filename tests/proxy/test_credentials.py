@@ -1,6 +1,7 @@
 """Region, address and credentials are found as any AWS client finds them, off the loop."""
 
 import asyncio
+import gc
 import json
 import os
 import threading
@@ -111,6 +112,26 @@ class TestAddress:
         environ.setenv("AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME", "127.0.0.1:5000")
         with pytest.raises(AwsConfigurationError, match=r"127\.0\.0\.1:5000"):
             Aws("us-east-1")
+
+
+def test_a_look_from_scratch_leaves_little_to_collect(environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("AWS_ACCESS_KEY_ID", "AKID")
+    environ.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    aws = Aws("us-east-1")
+    aws.control_plane()
+    looks = 3
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(looks):
+            aws.reload()
+            aws.control_plane()
+        left = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    # A description of SageMaker alone is forty thousand objects, and a worker collects seldom.
+    assert left / looks < 15_000
 
 
 async def test_they_come_from_the_environment(environ: pytest.MonkeyPatch) -> None:
