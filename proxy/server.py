@@ -27,7 +27,13 @@ from proxy.http_server import HTTPServer
 from proxy.log import log_fields
 from proxy.metric_files import MetricFiles
 from proxy.sampling import sample
-from proxy.worker_process import HEARTBEAT_SECONDS, LINGER_SECONDS, RETIRE, Reporter
+from proxy.worker_process import (
+    HEARTBEAT_SECONDS,
+    LINGER_SECONDS,
+    NEEDS_CREDENTIALS,
+    RETIRE,
+    Reporter,
+)
 
 logger = logging.getLogger("proxy.server")  # run as a program, its name would be __main__
 
@@ -57,8 +63,11 @@ class Worker:
         self._sockets = sockets
         self._ssl_context = ssl_context
 
-    async def run(self, reporter: Reporter, **details: object) -> None:
-        """Start everything, say so with ``details``, serve, drain."""
+    async def run(self, reporter: Reporter, needs_credentials: bool, **details: object) -> None:
+        """Start everything, say so with ``details``, serve, drain.
+
+        If it ``needs_credentials`` and there are none, say that it has failed.
+        """
         loop = asyncio.get_running_loop()
         stop: asyncio.Future[bool] = loop.create_future()
 
@@ -70,6 +79,9 @@ class Worker:
         loop.add_signal_handler(RETIRE, end, True)
         services = self._make_services()
         await services.credentials.start()
+        if needs_credentials and (problem := services.credentials.problem):
+            reporter.failed(f"{problem}, and the workers that run have some")
+            return
         services.catalog.start()
         server = self._make_server(services)
         server.add_sockets(self._sockets)
@@ -79,7 +91,7 @@ class Worker:
             drain_seconds=self._config.server.drain_seconds,
             **details,
         )
-        beating = asyncio.create_task(_beat(reporter, services.state))
+        beating = asyncio.create_task(_beat(reporter, services))
         sampling = asyncio.create_task(
             sample(services.metrics, services.state, services.limits.gate)
         )
@@ -157,9 +169,13 @@ async def _all_answered(state: WorkerState, began: float, seconds: float) -> boo
     return True
 
 
-async def _beat(reporter: Reporter, state: WorkerState) -> None:
+async def _beat(reporter: Reporter, services: Services) -> None:
     while True:
-        reporter.beat(open_requests=state.open_requests, requests=state.requests)
+        reporter.beat(
+            open_requests=services.state.open_requests,
+            requests=services.state.requests,
+            has_credentials=services.credentials.current is not None,
+        )
         await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
@@ -178,6 +194,7 @@ def main() -> int:
     parser.add_argument("--shared", metavar="DIR", type=Path)
     parser.add_argument("--column", type=int, default=0, metavar="N")
     parser.add_argument("--config", metavar="FILE")
+    parser.add_argument(*NEEDS_CREDENTIALS, action="store_true")
     options = parser.parse_args()
     # A terminal's signals reach every process; what they mean is the supervisor's to say.
     for number in (signal.SIGINT, signal.SIGHUP):
@@ -216,7 +233,8 @@ def main() -> int:
     )
     _look_for_cycles_seldom()
     worker = Worker(config, aws, sockets, tls.context, make)
-    uvloop.run(worker.run(reporter, release=release, certificate_sha256=tls.fingerprint))
+    details = {"release": release, "certificate_sha256": tls.fingerprint}
+    uvloop.run(worker.run(reporter, options.needs_credentials, **details))
     # A thread that still waits for AWS must not hold up the exit.
     logging.shutdown()
     os._exit(0)

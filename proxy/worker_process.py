@@ -22,6 +22,9 @@ RETIRE = signal.SIGUSR1
 # on it already.
 LINGER_SECONDS = 5.0
 
+# Has a worker not start without them: it is to take the place of one that has some.
+NEEDS_CREDENTIALS = ("--needs-credentials",)
+
 # A worker that has said nothing for so long is taken for hung.
 HUNG_SECONDS = 5.0
 
@@ -40,6 +43,7 @@ class WorkerProcess:
         self.failure: str | None = None
         self.open_requests = 0
         self.requests = 0
+        self.has_credentials = False  # to sign with
         self._process = process
         self._heard = time.monotonic()
         self._settled = asyncio.Event()  # ready, failed or gone
@@ -137,6 +141,7 @@ class WorkerProcess:
             self._retired.set()
         elif "open_requests" in report:
             self.open_requests, self.requests = report["open_requests"], report["requests"]
+            self.has_credentials = bool(report.get("has_credentials"))
         # Anything else is of a newer release than this supervisor, which stays over reloads.
 
 
@@ -159,9 +164,15 @@ class Reporter:
         """Say that this worker accepts no more connections."""
         self._send({"retired": True})
 
-    def beat(self, *, open_requests: int, requests: int) -> None:
-        """Say that this worker lives, and what it does."""
-        self._send({"open_requests": open_requests, "requests": requests})
+    def beat(self, *, open_requests: int, requests: int, has_credentials: bool) -> None:
+        """Say that this worker lives, what it does, and whether it can sign calls."""
+        self._send(
+            {
+                "open_requests": open_requests,
+                "requests": requests,
+                "has_credentials": has_credentials,
+            }
+        )
 
     async def wait_for_end(self) -> None:
         """Return when the supervisor is gone."""

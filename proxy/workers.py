@@ -15,7 +15,7 @@ from typing import Any
 from proxy import metric_files, windows
 from proxy.log import log_fields
 from proxy.startup import StartFailed
-from proxy.worker_process import LINGER_SECONDS, RETIRE, WorkerProcess
+from proxy.worker_process import LINGER_SECONDS, NEEDS_CREDENTIALS, RETIRE, WorkerProcess
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,10 @@ class Workers:
         """Start new ones, and have the old ones drain when all the new ones are ready.
 
         Returns when the old ones accept no more connections. Raises ``StartFailed``, and then the
-        old ones go on.
+        old ones go on. So they do if they have credentials, and the new ones find none.
         """
-        workers = await self._start_generation()
+        has_credentials = any(each.has_credentials for each in self._serving.values())
+        workers = await self._start_generation(NEEDS_CREDENTIALS if has_credentials else ())
         for task in self._replacing.values():
             task.cancel()
         self._replacing.clear()
@@ -132,11 +133,11 @@ class Workers:
             + f"; {open_requests} requests open"
         )
 
-    async def _start_generation(self) -> dict[int, WorkerProcess]:
+    async def _start_generation(self, needs: Sequence[str] = ()) -> dict[int, WorkerProcess]:
         """A new worker for every slot, all ready; the first alone, so that a fault shows once."""
-        first = await self._start_worker(0)
+        first = await self._start_worker(0, needs)
         others = await asyncio.gather(
-            *(self._start_worker(slot) for slot in range(1, len(self._sockets))),
+            *(self._start_worker(slot, needs) for slot in range(1, len(self._sockets))),
             return_exceptions=True,
         )
         workers = [first, *(each for each in others if isinstance(each, WorkerProcess))]
@@ -147,14 +148,15 @@ class Workers:
                 raise failure
         return {worker.slot: worker for worker in workers}
 
-    async def _start_worker(self, slot: int) -> WorkerProcess:
+    async def _start_worker(self, slot: int, needs: Sequence[str] = ()) -> WorkerProcess:
         if self._ending:
             raise StartFailed("the server ends")
         column = next(n for n in itertools.count() if n not in self._columns)
         self._columns.add(column)
         try:
             sockets = self._sockets[slot]
-            worker = await WorkerProcess.start(slot, column, sockets, self._arguments)
+            arguments = [*self._arguments, *needs]
+            worker = await WorkerProcess.start(slot, column, sockets, arguments)
         except OSError as exc:
             self._columns.discard(column)
             raise StartFailed(f"cannot start a worker: {exc}") from exc

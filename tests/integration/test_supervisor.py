@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from proxy import certificates
 from proxy.control import ControlError, request_reload
 from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
+from tests.emulator.metadata import MetadataService
 from tests.integration.conftest import QUICK
 from tests.integration.raw import RawClient
 from tests.integration.running import Entry, RunningProxy, worker_ready
@@ -314,6 +316,31 @@ class TestReload:
             pair.process.send_signal(signal.SIGHUP)
             pair.wait_for_log(says("reloaded"))
         assert load.failures == []
+
+    def test_one_that_finds_no_credentials_takes_the_place_of_none_that_has_some(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        environ = {
+            name: value for name, value in emulator.environment().items() if "ENDPOINT" in name
+        }
+        with MetadataService(lifetime=timedelta(hours=1)) as metadata:
+            metadata.on_issue = lambda: emulator.credentials.add(*metadata.issued[-1])
+            environ["AWS_EC2_METADATA_DISABLED"] = "false"
+            environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+            with RunningProxy(tmp_path, environ, QUICK) as proxy, Load(proxy, clients=2) as load:
+                old = proxy.workers[0]
+                wait_until(lambda: load.answered > 20)
+                metadata.away.set()
+                proxy.process.send_signal(signal.SIGHUP)
+                failed = proxy.wait_for_log(says("the reload failed; the workers that run go on"))
+                assert failed["reason"] == (
+                    "no AWS credentials found, and the workers that run have some"
+                )
+                assert is_running(old)
+                metadata.away.clear()
+                proxy.process.send_signal(signal.SIGHUP)
+                proxy.wait_for_log(says("reloaded"))
+            assert load.failures == []
 
 
 class TestEnd:
