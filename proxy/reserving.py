@@ -13,8 +13,11 @@ from pathlib import Path
 def reserve(path: Path, start: int, size: int) -> bool:
     """Whether the file, which is made if need be, has space for so many bytes from ``start``."""
     try:
-        with path.open("a+b") as file:
-            os.posix_fallocate(file.fileno(), start, size)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, start, size)
+        finally:
+            os.close(fd)
     except OSError:
         return False
     return True

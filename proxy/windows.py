@@ -158,15 +158,16 @@ class Windows:
 
     def _find_columns(self, name: str) -> list[memoryview]:
         """Those that hold something of ``name``; all of them are kept, for a look-up alone."""
-        for column in range(self._head[0]):
-            if column not in self._columns:
-                self._columns[column] = _Column(_path(self._directory, column))
+        with suppress(OSError):  # no descriptor is left, say; the next call tries again
+            for column in range(self._head[0]):
+                if column not in self._columns:
+                    self._columns[column] = _Column(_path(self._directory, column))
         ours = self._written.get(name) or self._find_space(name)
         places = self._places(name)
         others = [each for each in self._columns.values() if each is not self._ours]
         # To read what was never written takes space, too. Where there is none, nothing was.
         columns = [ours, *(each.words for each in others if each.reserve(places))]
-        if len(columns) == len(self._columns) and ours is self._ours.words:
+        if len(columns) >= self._head[0] and ours is self._ours.words:
             self._read[name] = columns
         return columns
 

@@ -21,6 +21,14 @@ from tests.integration.scraping import scrape
 
 CALLERS = 8
 CHAT = {"model": "demo-chat", "messages": [{"role": "user", "content": "hello"}]}
+SETTINGS = 'region = "us-east-1"\n'
+
+
+@pytest.fixture(scope="module")
+def proxy(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
+    directory = tmp_path_factory.mktemp("proxy")
+    with RunningProxy(directory, emulator.environment(), SETTINGS) as proxy:
+        yield proxy
 
 
 @pytest.fixture(autouse=True)

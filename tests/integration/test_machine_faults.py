@@ -129,7 +129,7 @@ class TestDisk:
         assert 6 <= statuses.count(200) <= 12
         disk.empty()
         # What each has counted is put together.
-        answers(proxy, 8, keys["few"])
+        answers(proxy, 16, keys["few"])
         assert answers(proxy, 8, keys["few"]) == [429] * 8
 
     def test_a_worker_that_dies_meanwhile_is_replaced(

@@ -77,7 +77,7 @@ def test_the_log_goes_nowhere_where_standard_error_is_closed() -> None:
     assert done.stdout == b"done\n"
 
 
-def test_one_that_is_gone_disturbs_nobody(ends: tuple[int, int]) -> None:
+def test_one_that_is_gone_disturbs_nobody() -> None:
     reading, writing = os.pipe()
     handler = log.JournalHandler(Pipe(writing))
     os.close(reading)

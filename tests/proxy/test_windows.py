@@ -1,5 +1,6 @@
 """Counts that all workers of a host share."""
 
+import resource
 import time
 from pathlib import Path
 
@@ -163,3 +164,16 @@ def test_one_that_begins_on_a_full_disk_says_that_it_cannot(tmp_path: Path) -> N
         disk.fill()
         with pytest.raises(OSError, match="No space left on device"):
             Windows(disk.folder, 0, ["alice"])
+
+
+def test_without_a_descriptor_a_worker_counts_what_it_sees_already(tmp_path: Path) -> None:
+    first, second = (Windows(tmp_path, column, ["alice"]) for column in range(2))
+    first.add("alice", REQUESTS, 1)
+    second.add("alice", REQUESTS, 2)
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limit[1]))  # which are in use
+    try:
+        assert first.count("alice", REQUESTS) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert first.count("alice", REQUESTS) == 3
