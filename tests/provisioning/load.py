@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ssl
 import threading
 from collections.abc import Awaitable, Callable
@@ -68,6 +69,7 @@ class Load:
         self._thread.join(_STOP_SECONDS)
         assert not self._thread.is_alive()
         self._sagemaker.clear_faults()
+        gc.collect()  # now, and not in another test: what the server cut off may be left to it
 
     async def _run(self) -> None:
         self._open = 0
