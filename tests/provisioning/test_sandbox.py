@@ -51,7 +51,8 @@ REFUSALS = {"EACCES", "EPERM", "EROFS", "ENOENT", "EAFNOSUPPORT"}
 
 # The service may write to these. As the state folder, they are there for a unit that asks; the
 # runtime folder is the running service's own, and would be gone with another unit that has it.
-WRITABLE = ("StateDirectory=sagemaker-proxy", "ReadWritePaths=/run/sagemaker-proxy")
+STATE = ("StateDirectory=sagemaker-proxy", "StateDirectoryMode=0700")
+WRITABLE = (*STATE, "ReadWritePaths=/run/sagemaker-proxy")
 
 
 def run(service: Service, properties: list[str], program: ModuleType) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def test_an_attacker_inside_cannot(attacked: dict[str, str], deed: str) -> None:
 
 
 def test_a_user_without_the_sandbox_could(service: Service) -> None:
-    found = run(service, ["User=sagemaker-proxy", WRITABLE[0]], intruder)
+    found = run(service, ["User=sagemaker-proxy", *STATE], intruder)
     done = {deed for deed, outcome in found.items() if outcome == "done"}
     assert {"run a program of its own", "load a library of its own"} <= done
     assert {"run a program from memory", "execute what it has written"} <= done
