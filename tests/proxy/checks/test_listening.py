@@ -43,8 +43,10 @@ def test_there_may_be_no_limit() -> None:
 
 
 def test_a_proxy_of_this_user_is_found_by_its_command_line() -> None:
-    line = [sys.executable, "-c", "input()", "-m", "proxy", "serve", "--port", "0"]
-    with subprocess.Popen(line, stdin=subprocess.PIPE) as standin:
+    line = [sys.executable, "-c", "input('up')", "-m", "proxy", "serve", "--port", "0"]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as standin:
+        assert standin.stdout is not None
+        assert standin.stdout.read(2)  # its command line can be read only once it runs
         found = {process.pid for process in listening.workers()}
         standin.communicate(b"\n")
     assert standin.pid in found
