@@ -105,6 +105,7 @@ class HTTPServer(TCPServer):
         """
         for connection in self._connections:
             connection.may_go_on = False
+            connection.resume()
         self._state.idle_seconds = idle_seconds
         self._pause = min(self._pause, idle_seconds / 10)
         streams: set[BaseIOStream] = {each.stream for each in self._connections}

@@ -56,6 +56,8 @@ class ServerConnection:
         self._answered: asyncio.Future[None] | None = None  # while it is waited for
         self._ahead: Awaitable[bytes] | None = None  # of the next request
         self._task: asyncio.Task[None] | None = None
+        self._pause_seconds = 0.0  # before the next request is read
+        self._resumed: asyncio.Future[None] | None = None  # while that goes on
         stream.set_close_callback(self._leave)
 
     def start(self, ended: Callable[[ServerConnection], None]) -> None:
@@ -76,6 +78,15 @@ class ServerConnection:
             self._go_on()
         else:
             sent.add_done_callback(lambda _: self._go_on())
+
+    def pause(self, seconds: float) -> None:
+        """Read the next request only so long after this one is answered, or once let go on."""
+        self._pause_seconds = seconds
+
+    def resume(self) -> None:
+        """Pause no longer."""
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_result(None)
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -124,7 +135,18 @@ class ServerConnection:
         self._answered = None
         if not (self.keeps_alive and reader.is_whole):
             self.stream.close()
+        if self._pause_seconds:
+            await self._wait_pause()
         return reader.rest
+
+    async def _wait_pause(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._resumed = loop.create_future()
+        timer = loop.call_later(self._pause_seconds, self.resume)
+        self._pause_seconds = 0.0
+        if not self.stream.closed():
+            await self._resumed
+        timer.cancel()
 
     async def _receive_body(self, reader: RequestReader, taker: Taker, body: bytes) -> None:
         """Read to its end, or until the taker has answered without it."""
@@ -167,6 +189,7 @@ class ServerConnection:
     # --- the client leaves -------------------------------------------------------------------
 
     def _leave(self) -> None:
+        self.resume()
         if self._is_due and self._taker is not None:
             self._is_due = False
             self._taker.on_connection_close()

@@ -25,6 +25,7 @@ LAYERS = (
         "proxy.columns",
         "proxy.metric_families",
         "proxy.moments",
+        "proxy.pacing",
         "proxy.usage",
         "proxy.pipes",
         "proxy.reserving",

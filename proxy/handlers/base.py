@@ -244,12 +244,19 @@ class BaseHandler(RequestLifecycle):
         self.forget_unsent()
         self.bytes_out = 0
         self.log_details["error"] = error.code
+        self._pace(error)
         status, headers, body = self.format_error(error)
         self.set_status(status)
         for name, value in {**error.headers, **headers, "Content-Length": str(len(body))}.items():
             self.set_header(name, value)
         if self.request.method != "HEAD":
             self.write(body)
+
+    def _pace(self, error: ProxyError) -> None:
+        """Let a client that brings one error after the other wait for its next."""
+        state = self.services.state
+        if not isinstance(error, ContainerError) and not state.draining:
+            self.pause_after(state.error_pace.turn(asyncio.get_running_loop().time()))
 
     def format_error(self, error: ProxyError) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of ``error``: OpenAI's shape, or the container's own body."""

@@ -89,6 +89,10 @@ class Exchange:
         self._connection.answered(sent)
         return sent
 
+    def pause_after(self, seconds: float) -> None:
+        """Let the client's next request, on this connection, wait so long."""
+        self._connection.pause(seconds)
+
     def on_connection_close(self) -> None:
         """The client has left."""
 

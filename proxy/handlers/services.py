@@ -21,11 +21,21 @@ from proxy.limits import Limits
 from proxy.metrics import Metrics
 from proxy.models import Models
 from proxy.objects import Objects
+from proxy.pacing import Pace
 from proxy.sagemaker import SageMaker
 from proxy.sealing import Seal
 
 if TYPE_CHECKING:  # its library, which nothing else needs
     from proxy.traces import Traces
+
+# An error takes a third of the time of an answer. Clients that are refused and ask again at once
+# would leave no time for those that can be served.
+_ERRORS_PER_SECOND = 300.0
+_MOST_PAUSE_SECONDS = 4.0
+
+
+def _error_pace() -> Pace:
+    return Pace(_ERRORS_PER_SECOND, _MOST_PAUSE_SECONDS)
 
 
 @dataclass(slots=True)
@@ -49,6 +59,8 @@ class WorkerState:
     body_seconds: float = 3600.0  # for a whole body, from then on
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
+    # Of connections that were answered with an error: when the next request of each is read.
+    error_pace: Pace = field(default_factory=_error_pace)
 
     def expect_request(self, stream: BaseIOStream) -> None:
         """A request may come, in time."""

@@ -27,6 +27,7 @@ class Echo(Exchange):
 
     def __init__(self, connection: ServerConnection, request: Request) -> None:
         super().__init__(connection, request)
+        self.connection = connection
         self.body = b""
         self.is_whole = asyncio.Event()
         self.is_broken = ""
@@ -53,6 +54,14 @@ class Echo(Exchange):
 class AtOnce(Echo):
     def body_received(self) -> None:
         self.answer()
+
+
+class Pausing(AtOnce):
+    """Lets its client's next request wait."""
+
+    def body_received(self) -> None:
+        self.pause_after(3600)
+        super().body_received()
 
 
 class Early(Echo):
@@ -164,6 +173,29 @@ async def test_a_client_that_leaves_is_told_of_once(sent: bytes) -> None:
         taker.stream.close()
         await asyncio.sleep(0)
         assert taker.times_left == 1
+
+
+async def test_one_that_pauses_has_its_answer_and_waits_with_its_next_request() -> None:
+    async with serving(Pausing) as (reader, writer, takers):
+        writer.write(POST % (b"first", 0, b""))
+        taker = await takers.get()
+        assert (await read_answer(reader))[1] == b"/first "
+        writer.write(POST % (b"second", 0, b""))
+        answer = asyncio.ensure_future(read_answer(reader))
+        await asyncio.wait((answer,), timeout=0.1)
+        assert takers.empty()
+        taker.connection.resume()
+        assert (await answer)[1] == b"/second "
+
+
+async def test_one_that_pauses_ends_when_its_client_leaves() -> None:
+    async with serving(Pausing) as (reader, writer, takers):
+        writer.write(POST % (b"", 0, b""))
+        taker = await takers.get()
+        await read_answer(reader)
+        writer.close()
+        async with asyncio.timeout(5):
+            await taker.connection.close()  # waits for the end of what serves it
 
 
 async def test_an_answer_is_not_lost_with_who_waits_for_it_to_be_taken() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -19,6 +20,7 @@ from proxy.handlers.services import Services, WorkerState
 from proxy.http_server import HTTPServer
 from proxy.keys import KeyRing
 from proxy.metrics import Metrics
+from proxy.pacing import Pace
 
 
 class Public(BaseHandler):
@@ -118,6 +120,29 @@ async def test_an_unforeseen_error_is_500_without_its_details(
     assert "internal detail" not in str(body)
     (record,) = [record for record in caplog.records if record.exc_info]
     assert vars(record)["fields"]["request_id"] == request_id
+
+
+async def test_who_is_refused_too_often_is_so_at_once_and_then_has_to_wait() -> None:
+    async with serving(Refusing) as (url, state):
+        state.error_pace = Pace(per_second=1, most_seconds=0.5)
+        async with aiohttp.ClientSession() as session:
+            took = []
+            for _ in range(4):
+                began = time.monotonic()
+                async with session.get(url) as answer:
+                    assert answer.status == 400
+                took.append(time.monotonic() - began)
+        assert took[3] >= 0.4  # the third was over the pace, and has the next one wait
+        assert state.connections == 1
+
+
+async def test_nobody_waits_whose_server_drains() -> None:
+    async with serving(Refusing) as (url, state):
+        state.error_pace = Pace(per_second=1, most_seconds=3600)
+        state.draining = True
+        for _ in range(3):
+            assert (await get(url))[0] == 400
+        assert state.error_pace.turn(asyncio.get_running_loop().time()) == 0
 
 
 @pytest.mark.parametrize("handler", [BuggyLate, RefusingLate])
