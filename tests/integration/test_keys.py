@@ -1,6 +1,10 @@
 """Keys from a file: who may call what, and what a reload changes."""
 
+import json
+import math
+import random
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +15,7 @@ import requests
 from proxy.keys import hash_key
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
+from tests.integration.raw import RawClient
 from tests.integration.running import RunningProxy
 
 ALICE, BOB = str(uuid.uuid4()), str(uuid.uuid4())
@@ -94,6 +99,29 @@ def test_another_keys_model_is_as_one_that_does_not_exist(
     assert refusal("demo-chat") == refusal("none-chat") == refusal("demo-xxxx")
     assert refusal("demo-chat")[0] == 404
     assert len(emulator.calls("demo-chat")) == before
+
+
+def test_another_keys_model_takes_no_other_time_than_one_that_does_not_exist(
+    proxy: RunningProxy,
+) -> None:
+    # They are asked in random order, so whatever else the machine does is met by both alike: the
+    # sum of the ranks of one kind is as if by chance, which is over 5 once in two million runs.
+    each = 100
+    asked = ["demo-chat", "none-chat"] * each
+    random.shuffle(asked)
+    took = []
+    with RawClient(proxy) as raw:
+        for model in ["demo-chat", "none-chat", *asked]:
+            body = json.dumps(CHAT | {"model": model}).encode()
+            headers = {"Authorization": f"Bearer {BOB}"}
+            began = time.perf_counter()
+            answer = raw.request("POST", "/v1/chat/completions", headers, body)
+            took.append((time.perf_counter() - began, model))
+            assert answer.status == 404
+    ranked = [model for _, model in sorted(took[2:])]
+    ranks = sum(rank for rank, model in enumerate(ranked, 1) if model == "demo-chat")
+    expected, spread = each * (2 * each + 1) / 2, math.sqrt(each * each * (2 * each + 1) / 12)
+    assert abs(ranks - expected) / spread < 5
 
 
 def test_the_name_of_the_key_is_in_the_log_and_the_key_is_not(
