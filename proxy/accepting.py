@@ -13,8 +13,10 @@ from proxy.log import log_fields
 
 logger = logging.getLogger(__name__)
 
-# Of those that wait, before other work has its turn.
-_AT_ONCE = 128
+# Of those that wait, before other work has its turn. Each brings a TLS handshake, which costs as
+# much as some answers: were more begun than can be led to their end, in an overload all would end
+# too late. The others wait in the socket's queue, at no cost.
+_AT_ONCE = 16
 
 # The process or the system has no file or memory left. Connections wait in the socket's queue.
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}

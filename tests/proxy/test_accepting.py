@@ -1,4 +1,4 @@
-"""Connections that come when the process has no descriptor left."""
+"""Connections that come faster than others are served, or when no descriptor is left."""
 
 import asyncio
 import logging
@@ -24,6 +24,22 @@ def limit() -> Iterator[tuple[int, int]]:
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     yield limit
     resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+
+
+async def test_other_work_has_its_turn_before_all_are_taken(listener: socket.socket) -> None:
+    listener.listen(100)
+    clients = [socket.create_connection(listener.getsockname()) for _ in range(40)]
+    taken: list[socket.socket] = []
+    acceptor = Acceptor(listener, lambda connection, address: taken.append(connection))
+    seen = []
+    async with asyncio.timeout(10):
+        while len(taken) < len(clients):
+            await asyncio.sleep(0)
+            seen.append(len(taken))
+    acceptor.stop()
+    assert {16, 32, 40} <= set(seen)
+    for each in (*clients, *taken):
+        each.close()
 
 
 async def test_they_wait_and_are_taken_when_there_is_one(
