@@ -276,7 +276,7 @@ class TestModelOfOnesOwn:
             text, _ = paste(demo.line("invoke_endpoint_openai.py"))
             assert text == "endpoint: my-model\nI am tiny.\n"
             children = descendants(demo.process.pid)
-            assert demo.end(signal.SIGTERM, timeout=3) == (0, "\nStopped.\n", "")
+            assert demo.end(signal.SIGTERM) == (0, "\nStopped.\n", "")
         assert_gone(children)
 
     def test_nobody_answers(self) -> None:

@@ -114,7 +114,7 @@ class TestEnd:
             answer = session.post(f"{own.url}/v1/chat/completions", json=CHAT, stream=True)
             own.process.send_signal(signal.SIGTERM)
             own.wait_for_log(lambda entry: entry["message"] == "draining")
-            assert own.stop(signal.SIGTERM, timeout=2) == -signal.SIGTERM
+            assert own.stop(signal.SIGTERM, timeout=10) == -signal.SIGTERM
             answer.close()
 
     def test_an_answer_that_is_still_on_its_way_is_taken_to_its_end(
@@ -140,12 +140,12 @@ class TestEnd:
         with RawClient(own) as raw:
             raw.send("POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
             assert raw.read_answer().status == 401
-            assert own.stop(timeout=3) == 0
+            assert own.stop(timeout=15) == 0
 
     def test_idle_connections_do_not_hold_it_up(self, own: RunningProxy) -> None:
         with RawClient(own) as idle:
             assert idle.request("GET", "/healthz", {}).status == 200
-            assert own.stop(timeout=3) == 0
+            assert own.stop(timeout=15) == 0
             assert idle.is_closed()
 
 
