@@ -3,6 +3,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PORT ?= 8000
 SECONDS_EACH ?= 60
+MINUTES ?= 30
 
 # For hosts without a package index: Amazon Linux 2023 has glibc 2.34.
 PYTHON_VERSION ?= 3.11
@@ -13,7 +14,7 @@ PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux
 SWAGGER_UI := 5.35.0
 DOCS := proxy/assets/docs
 
-.PHONY: demo demo-llm test fuzz lint bench bench-quick wheelhouse docs-assets clean
+.PHONY: demo demo-llm test fuzz soak lint bench bench-quick wheelhouse docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -27,6 +28,10 @@ test: $(VENV)/installed ## everything that this machine can run
 
 fuzz: .venv-fuzz/installed ## any bytes into whatever reads them; SECONDS_EACH=60 for each reader
 	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS_EACH)
+
+soak: $(VENV)/installed ## overload for a minute of each kind, then half an hour of mixed traffic, faults and reloads
+	@OVERLOAD_SECONDS=60 $(RUN) -m pytest -q -s tests/integration/test_overload.py
+	@$(RUN) -m tests.soak --minutes $(MINUTES)
 
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .

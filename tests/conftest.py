@@ -31,7 +31,7 @@ _HOSTS = {
     "tests/provisioning/test_api_keys.py": "other_service",
     "tests/provisioning/test_certificates.py": "other_service",
 }
-_SLOWEST_FIRST = ("tests/provisioning/", "tests/testhost/")
+_SLOWEST_FIRST = ("tests/provisioning/", "tests/soak/", "tests/testhost/")
 
 
 class _ByHost(LoadScopeScheduling):  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""The soak: a long life with mixed traffic, faults and reloads, and what was promised in it."""
