@@ -148,27 +148,34 @@ class TestMoreThanTheWorkersCoreCanServe:
 
     CONNECTIONS = 1000
 
-    SETTINGS = """
-    region = "us-east-1"
-    [limits]
-    max_concurrent = 200
-    max_queued = 200
-    queue_seconds = 2
-    """
-
-    def test_it_goes_on_answering_and_nothing_hangs(self, tmp_path: Path) -> None:
+    # With the bounds as shipped each of them has a place, and waits. With a lower one, most are
+    # refused at once, and ask again at once: that takes the core, a third of an answer's time each.
+    @pytest.mark.parametrize(
+        ("limits", "least"),
+        [
+            ("", 0.3),
+            ("[limits]\nmax_concurrent = 200\nmax_queued = 200\nqueue_seconds = 2\n", 0.1),
+        ],
+        ids=["as_shipped", "most_refused"],
+    )
+    def test_it_goes_on_answering_and_nothing_hangs(
+        self, tmp_path: Path, limits: str, least: float
+    ) -> None:
         programs = build.compile_programs(site.BENCH / "bin")
         cores = sorted(os.sched_getaffinity(0))
         with Programs() as running, ControlPlane(site.ENDPOINTS) as control:
             upstream, url = site.start_upstream(running, programs["upstream"], cores, tmp_path)
             environ = site.AWS_KEYS | {
+                "AWS_REGION": site.REGION,
                 "AWS_ENDPOINT_URL_SAGEMAKER": control.url,
                 "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url,
             }
-            with RunningProxy(tmp_path, environ, self.SETTINGS) as proxy:
-                self.overload(proxy, programs["load"], upstream.pid, tmp_path)
+            with RunningProxy(tmp_path, environ, limits) as proxy:
+                goodput = self.overload(proxy, programs["load"], upstream.pid, tmp_path)
+        assert goodput > least
 
-    def overload(self, proxy: RunningProxy, program: Path, upstream: int, folder: Path) -> None:
+    def overload(self, proxy: RunningProxy, program: Path, upstream: int, folder: Path) -> float:
+        """Return the goodput as a share of the capacity."""
         body = http.chat(site.PLAIN, stream=False)
         request = http.request("/v1/chat/completions", body, proxy.headers)
         file = http.write_requests(folder / "requests", [request])
@@ -186,11 +193,11 @@ class TestMoreThanTheWorkersCoreCanServe:
             rate = str(TIMES * capacity)
             opened = put(self.CONNECTIONS, SECONDS, "--warmup", "3", "--rate", rate)
         began_to_recover = time.monotonic()
-        goodput = opened.statuses.get("200", 0) / opened.seconds
+        goodput = opened.statuses.get("200", 0) / opened.seconds / capacity
         print(
             f"\n{TIMES} x {capacity:.0f} a second on {self.CONNECTIONS} connections: "
             f"{opened.statuses} in {opened.seconds:.1f} s, {opened.broken} broken, "
-            f"{opened.refused} refused; goodput {goodput / capacity:.0%} of capacity; "
+            f"{opened.refused} refused; goodput {goodput:.0%} of capacity; "
             f"{len(health.answers)} health checks, "
             f"longest {max(each.took for each in health.answers):.2f} s; "
             f"memory {before / 2**20:.1f} MiB before, {peak_bytes(proxy) / 2**20:.1f} at most; "
@@ -208,3 +215,4 @@ class TestMoreThanTheWorkersCoreCanServe:
         assert answer.status_code == 200
         assert time.monotonic() - began_to_recover < RECOVERY_SECONDS
         scrape_until(proxy, lambda found: found.value("requests_open") <= 1, RECOVERY_SECONDS)
+        return goodput

@@ -44,11 +44,11 @@ class Disturbances:
             kinds = sorted(KINDS)
             self._rng.shuffle(kinds)
             for self.now in kinds:
-                if self.now == "expired_token":
+                if self.now != "expired_token":
+                    await self._have(self.now)
+                elif not self._credentials.locked():
                     async with self._credentials:
                         await self._have(self.now)
-                else:
-                    await self._have(self.now)
                 await asyncio.sleep(0.5)
 
     async def _have(self, kind: str) -> None:
