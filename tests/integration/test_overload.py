@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import threading
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.benchmark import build, http, load, site
+from tests.benchmark import build, http, load, quota, site
 from tests.benchmark.control_plane import ControlPlane
-from tests.benchmark.programs import Programs
+from tests.benchmark.programs import Failed, Programs
 from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
@@ -40,6 +41,10 @@ max_queued = {QUEUED}
 queue_seconds = {QUEUE_SECONDS}
 """
 RECOVERY_SECONDS = 5
+
+# Where the machine's processor is the bound, and other tests take their share of it unevenly.
+# Without what holds clients back it was 0.28 with refusals, and 0.35 with new connections.
+LEAST_GOODPUT = 0.6
 MOST_MORE_BYTES = 32 * 1024 * 1024
 
 pytestmark = pytest.mark.timeout(120 + 2 * SECONDS)
@@ -114,6 +119,49 @@ class TestMoreThanTheModelsMayBeAsked:
         )
 
 
+class TestMoreNewConnectionsThanItCanTake:
+    """A TLS handshake costs as much as some answers, and each client here makes one a request.
+
+    The worker has a small share of a core, so that those who call it have enough of the rest.
+    """
+
+    SHARE = 0.15
+    PATIENCE_SECONDS = 5.0
+
+    @pytest.fixture
+    def proxy(self, emulator: Emulator, tmp_path: Path) -> Iterator[RunningProxy]:
+        with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy:
+            yield proxy
+
+    async def test_those_it_begins_it_leads_to_an_answer(self, proxy: RunningProxy) -> None:
+        body = b"0,1,2,3"
+        path = "/endpoints/demo-echo/invocations"
+        clients = OpenLoop(proxy, path, body, False, self.PATIENCE_SECONDS)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(quota.capped(proxy.workers, self.SHARE))
+            except Failed as exc:
+                pytest.skip(str(exc))
+            await clients.measure_capacity(8, 1)
+            capacity = await clients.measure_capacity(16, 3)
+            before = proxy.resident_bytes()
+            offered = await clients.offer(TIMES * capacity, SECONDS)
+            began_to_recover = time.monotonic()
+            answer = await clients.ask_once()
+            recovered = time.monotonic() - began_to_recover
+        goodput, served = offered.goodput / capacity, offered.with_status(200)
+        print(
+            f"\n{TIMES} x {capacity:.0f} new connections a second: {dict(offered.statuses)}, "
+            f"goodput {goodput:.0%} of capacity, p50 {percentile(served, 0.5):.2f} s; "
+            f"memory {before / 2**20:.1f} MiB before, {peak_bytes(proxy) / 2**20:.1f} at most; "
+            f"answered {recovered:.1f} s after it"
+        )
+        assert set(offered.statuses) <= {200, 0}  # 0: who waits in the socket's queue gives up
+        assert goodput > LEAST_GOODPUT
+        assert peak_bytes(proxy) - before < MOST_MORE_BYTES
+        assert answer.status == 200
+
+
 class Health:
     """Asks a proxy for its health, each time over a connection of its own, while in context."""
 
@@ -139,7 +187,7 @@ class Health:
                     status = session.get(f"{self._proxy.url}/healthz", timeout=60).status_code
                 except requests.RequestException:
                     status = 0
-            self.answers.append(Answer(status, time.monotonic() - began))
+            self.answers.append(Answer(status, began, time.monotonic() - began))
 
 
 @pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
@@ -148,19 +196,12 @@ class TestMoreThanTheWorkersCoreCanServe:
 
     CONNECTIONS = 1000
 
-    # With the bounds as shipped each of them has a place, and waits. With a lower one, most are
-    # refused at once, and ask again at once: that takes the core, a third of an answer's time each.
     @pytest.mark.parametrize(
-        ("limits", "least"),
-        [
-            ("", 0.3),
-            ("[limits]\nmax_concurrent = 200\nmax_queued = 200\nqueue_seconds = 2\n", 0.1),
-        ],
-        ids=["as_shipped", "most_refused"],
+        "limits",
+        ["", "[limits]\nmax_concurrent = 200\nmax_queued = 200\nqueue_seconds = 2\n"],
+        ids=["all_have_a_place", "most_are_refused"],
     )
-    def test_it_goes_on_answering_and_nothing_hangs(
-        self, tmp_path: Path, limits: str, least: float
-    ) -> None:
+    def test_it_goes_on_answering_and_nothing_hangs(self, tmp_path: Path, limits: str) -> None:
         programs = build.compile_programs(site.BENCH / "bin")
         cores = sorted(os.sched_getaffinity(0))
         with Programs() as running, ControlPlane(site.ENDPOINTS) as control:
@@ -172,7 +213,7 @@ class TestMoreThanTheWorkersCoreCanServe:
             }
             with RunningProxy(tmp_path, environ, limits) as proxy:
                 goodput = self.overload(proxy, programs["load"], upstream.pid, tmp_path)
-        assert goodput > least
+        assert goodput > LEAST_GOODPUT
 
     def overload(self, proxy: RunningProxy, program: Path, upstream: int, folder: Path) -> float:
         """Return the goodput as a share of the capacity."""

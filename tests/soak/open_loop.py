@@ -10,15 +10,15 @@ import aiohttp
 
 from tests.integration.running import RunningProxy
 
-_PATIENCE_SECONDS = 60.0
 _HEALTH_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of one request, `took` seconds after it was due; status 0 if nothing did."""
+    """What came of one request, `took` seconds after it was `due`; status 0 if nothing did."""
 
     status: int
+    due: float
     took: float
     retry_after: str = ""
 
@@ -27,6 +27,7 @@ class Answer:
 class Offered:
     """What came of all of them, and of the health checks meanwhile."""
 
+    began: float
     seconds: float
     answers: list[Answer] = field(default_factory=list)
     health: list[Answer] = field(default_factory=list)
@@ -42,38 +43,62 @@ class Offered:
 
     @property
     def goodput(self) -> float:
-        """Answers of 200 a second."""
-        return len(self.with_status(200)) / self.seconds
+        """Answers of 200 a second, while others were offered."""
+        end = self.began + self.seconds
+        in_time = [each for each in self.with_status(200) if each.due + each.took <= end]
+        return len(in_time) / self.seconds
 
 
 class OpenLoop:
-    """Clients of one proxy, which take a new connection where none is free."""
+    """Clients of one proxy, which take a new connection where none is free, or for each request."""
 
-    def __init__(self, proxy: RunningProxy, path: str, body: bytes) -> None:
+    def __init__(
+        self,
+        proxy: RunningProxy,
+        path: str,
+        body: bytes,
+        keep_alive: bool = True,
+        patience_seconds: float = 60.0,
+    ) -> None:
         self._url = proxy.url
         self._path = path
         self._body = body
         self._headers = {**proxy.headers, "Content-Type": "application/json"}
         self._tls = proxy.client_context()
+        self._keep_alive = keep_alive
+        self._patience_seconds = patience_seconds
 
     async def offer(self, rate: float, seconds: float) -> Offered:
         """Send so many a second, and wait for what comes of each; ask for the health, too."""
-        offered = Offered(seconds)
+        offered = Offered(time.monotonic(), seconds)
         async with self._session() as session, asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watch_health(offered))
             requests = []
-            began = time.monotonic()
             for number in range(round(rate * seconds)):
-                due = began + number / rate
+                due = offered.began + number / rate
                 await asyncio.sleep(max(due - time.monotonic(), 0))
                 requests.append(tasks.create_task(self._ask(session, due, offered)))
             await asyncio.wait(requests)
             watching.cancel()
         return offered
 
+    async def measure_capacity(self, clients: int, seconds: float) -> float:
+        """Return answers of 200 a second where each client waits for one before it asks again."""
+        offered = Offered(time.monotonic(), seconds)
+        end = offered.began + seconds
+
+        async def ask_on() -> None:
+            while time.monotonic() < end:
+                await self._ask(session, time.monotonic(), offered)
+
+        async with self._session() as session, asyncio.TaskGroup() as tasks:
+            for _ in range(clients):
+                tasks.create_task(ask_on())
+        return offered.goodput
+
     async def ask_once(self) -> Answer:
         """Send one, over a connection of its own."""
-        offered = Offered(0)
+        offered = Offered(time.monotonic(), 0)
         async with self._session() as session:
             await self._ask(session, time.monotonic(), offered)
         return offered.answers[0]
@@ -92,8 +117,10 @@ class OpenLoop:
 
     def _session(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, limit=0),
-            timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                ssl=self._tls, limit=0, force_close=not self._keep_alive
+            ),
+            timeout=aiohttp.ClientTimeout(total=self._patience_seconds),
         )
 
 
@@ -105,4 +132,4 @@ async def _answer(request: "aiohttp.client._RequestContextManager", due: float) 
             status, headers = response.status, response.headers
     except (aiohttp.ClientError, OSError, TimeoutError):
         status = 0
-    return Answer(status, time.monotonic() - due, headers.get("Retry-After", ""))
+    return Answer(status, due, time.monotonic() - due, headers.get("Retry-After", ""))
