@@ -28,10 +28,13 @@ _SETTLE_SECONDS = 33.0
 _CALM_SECONDS = 60.0
 
 # Of the time: with reloads, and of the rest, for the workers to warm up.
-_RELOADING, _WARMING = 1 / 3, 1 / 3
+_RELOADING, _WARMING = 1 / 4, 1 / 2
 
-# An allocator keeps what it had at most: large bodies at the same time, by chance.
+# An allocator keeps what it had at most: large bodies at the same time, by chance. A worker's
+# memory rises by half within its first 3,000 requests, and then no more. A short soak sees that.
+_LONG_SECONDS = 300.0
 _MOST_RISEN_BYTES = 8 * 1024 * 1024
+_MOST_RISEN_BYTES_AT_FIRST = 24 * 1024 * 1024
 
 # Connections that the SDK keeps: to the control plane, S3 and the metadata service.
 _MOST_DESCRIPTORS_LEFT = 15
@@ -148,7 +151,9 @@ class Soak:
         complaints += [f"the log: {each}" for each in self._site.alarms]
         if findings.disturbances.failed_reloads:
             complaints.append(f"{findings.disturbances.failed_reloads} reloads did not end")
-        complaints += filter(None, (each.excess(_MOST_RISEN_BYTES) for each in findings.courses))
+        is_long = min(each.seconds for each in findings.courses) > _LONG_SECONDS
+        most = _MOST_RISEN_BYTES if is_long else _MOST_RISEN_BYTES_AT_FIRST
+        complaints += filter(None, (each.excess(most) for each in findings.courses))
         if open_still := {name: value for name, value in findings.gauges.items() if value > 1}:
             complaints.append(f"still open at the end: {open_still}")
         if max(findings.after) > findings.before + _MOST_DESCRIPTORS_LEFT:
