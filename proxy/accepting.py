@@ -22,6 +22,8 @@ _AT_ONCE = 16
 _FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_SECONDS = 0.5
 
+_CLOSE_WAIT = 8  # Linux's number for the state in which the peer has closed its side
+
 
 class Acceptor:
     """Takes them inside the running loop until it is stopped."""
@@ -60,7 +62,10 @@ class Acceptor:
                 self._wait(exc)
                 return
             self._is_full = False
-            self._take(connection, address)
+            if _has_been_left(connection):
+                connection.close()
+            else:
+                self._take(connection, address)
 
     def _wait(self, exc: OSError) -> None:
         if not self._is_full:
@@ -69,3 +74,8 @@ class Acceptor:
         # The socket stays readable: without a pause, the loop would do nothing else.
         self._loop.remove_reader(self._listener)
         self._pause = self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+
+
+def _has_been_left(connection: socket.socket) -> bool:
+    """Whether its client gave up while it waited: nobody would see the end of a handshake."""
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSE_WAIT

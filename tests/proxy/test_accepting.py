@@ -42,6 +42,20 @@ async def test_other_work_has_its_turn_before_all_are_taken(listener: socket.soc
         each.close()
 
 
+async def test_who_gave_up_while_waiting_is_not_begun(listener: socket.socket) -> None:
+    gone, there = (socket.create_connection(listener.getsockname()) for _ in range(2))
+    gone.sendall(b"hello")
+    gone.close()
+    taken: asyncio.Queue[socket.socket] = asyncio.Queue()
+    acceptor = Acceptor(listener, lambda connection, address: taken.put_nowait(connection))
+    async with asyncio.timeout(10):
+        with await taken.get() as connection:
+            assert connection.getpeername() == there.getsockname()
+    assert taken.empty()
+    acceptor.stop()
+    there.close()
+
+
 async def test_they_wait_and_are_taken_when_there_is_one(
     listener: socket.socket, limit: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
