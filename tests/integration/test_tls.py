@@ -27,6 +27,7 @@ VULNERABILITIES = ("--renegotiation", "--compression")
 HARMLESS = {"OK", "INFO", "LOW"}
 
 # Of the certificate that the proxy makes itself: nobody has signed it, so nobody revokes it.
+TICKET_MISSED = "check failed because of connect problem"
 NOBODY_HAS_SIGNED_IT = {"cert_chain_of_trust", "cert_revocation"}
 
 
@@ -54,6 +55,9 @@ class TestTheScan:
     def test_nothing_is_found_over_low(self, findings: dict[str, tuple[str, str]]) -> None:
         found = {name: what for name, what in findings.items() if what[0] not in HARMLESS}
         found.pop("engine_problem", None)  # of the scanner's own OpenSSL, which has no GOST
+        # Its client may leave before its ticket has come, and then it cannot bring it.
+        if found.get("sessionresumption_ticket") == ("WARN", TICKET_MISSED):
+            del found["sessionresumption_ticket"]
         assert found.keys() <= NOBODY_HAS_SIGNED_IT, found
 
     @pytest.mark.parametrize("protocol", ["SSLv2", "SSLv3", "TLS1", "TLS1_1"])
