@@ -22,6 +22,7 @@ from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
 from proxy.handlers.rerank import RerankHandler
 from proxy.handlers.services import Services
+from proxy.handlers.transcriptions import TranscriptionsHandler
 from proxy.http_request import Request
 from proxy.server_connection import ServerConnection
 
@@ -45,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/completions", r"/v1/completions", CompletionsHandler),
     ("/v1/embeddings", r"/v1/embeddings", EmbeddingsHandler),
     ("/v1/rerank", r"/v1/rerank", RerankHandler),
+    ("/v1/audio/transcriptions", r"/v1/audio/transcriptions", TranscriptionsHandler),
     ("/endpoints/{name}/invocations", r"/endpoints/([^/]+)/invocations", InvocationsHandler),
     (
         "/endpoints/{name}/invocations-response-stream",
@@ -69,6 +71,7 @@ ROUTES: tuple[Route, ...] = (
     ("/completions", r"/completions", CompletionsHandler),
     ("/embeddings", r"/embeddings", EmbeddingsHandler),
     ("/rerank", r"/rerank", RerankHandler),
+    ("/audio/transcriptions", r"/audio/transcriptions", TranscriptionsHandler),
 )
 
 

@@ -165,11 +165,20 @@ class Dialect(Protocol):
         """
 
 
-def refuse_operation(dialect: str, operation: Operation) -> InvalidRequest:
+def refuse_operation(dialect: str, operation: str) -> InvalidRequest:
     """The error for an operation that the dialect doesn't have."""
     return InvalidRequest(
         f"this model's container speaks the dialect {dialect!r}, which has no {operation}",
         param="model",
+    )
+
+
+def refuse_field(dialect: str, name: str) -> InvalidRequest:
+    """The error for a field that the dialect can't honour."""
+    return InvalidRequest(
+        f"this model's container speaks the dialect {dialect!r}, which can't honour the "
+        f"field {name[:100]!r}",
+        param=name[:100],
     )
 
 

@@ -6,6 +6,7 @@ import math
 
 import msgspec
 
+from proxy.dialects.base import refuse_field
 from proxy.dialects.bodies import decode_value, decode_values
 from proxy.errors import InvalidRequest
 
@@ -147,11 +148,7 @@ class Fields:
 
     def unsupported(self, name: str) -> InvalidRequest:
         """The error for a field that the dialect can't honour."""
-        return InvalidRequest(
-            f"this model's container speaks the dialect {self.dialect!r}, which can't honour the "
-            f"field {name[:100]!r}",
-            param=name[:100],
-        )
+        return refuse_field(self.dialect, name)
 
 
 def _same(value: object, neutral: object) -> bool:

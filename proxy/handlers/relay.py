@@ -86,12 +86,16 @@ class RelayHandler(BaseHandler):
         """
         body = self.take_body()
         routing = openai.read_routing(body)
-        self.model = routing.model[:_MODEL_CHARACTERS]
-        self.check_access(routing.model)
-        targets = await self.services.models.targets(routing.model)
+        return await self.targets_of(routing.model), body, routing.stream
+
+    async def targets_of(self, model: str) -> list[Target]:
+        """Where the model that the client names leads to. Raises ``ModelNotFound``."""
+        self.model = model[:_MODEL_CHARACTERS]
+        self.check_access(model)
+        targets = await self.services.models.targets(model)
         if not targets:
-            raise ModelNotFound(routing.model)
-        return targets, body, routing.stream
+            raise ModelNotFound(model)
+        return targets
 
     def new_wait(self, beat: Callable[[], Awaitable[None]] | None = None) -> Wait:
         """The request's waiting for its model to wake, which its key's figures are to show."""
@@ -189,14 +193,19 @@ class RelayHandler(BaseHandler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
 
-    def invocation_of(self, target: Target, body: bytes, wait: Wait | None) -> Invocation:
-        """The call of a target, with what the client's own headers say of it."""
+    def invocation_of(
+        self, target: Target, body: bytes, wait: Wait | None, content_type: str = JSON
+    ) -> Invocation:
+        """The call of a target, with what the client's own headers say of it.
+
+        ``content_type`` is what the body has proved to be, whatever the client says.
+        """
         sent = self.request.headers
         headers = {name: sent[name] for name in sent if name in _CALL_HEADERS}
         for name, value in headers.items():
             if not value.isascii():
                 raise InvalidRequest(f"the header {name} must be ASCII")
-        headers["content-type"] = JSON  # which the body has proved to be, whatever the client says
+        headers["content-type"] = content_type
         if target.component:
             headers["x-amzn-sagemaker-inference-component"] = target.component
         if target.variant:

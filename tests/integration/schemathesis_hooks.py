@@ -12,6 +12,7 @@ MODELS = {
     "completions": ("demo-chat", "strict-text"),
     "embeddings": ("vectors", "strict-vectors"),
     "rerank": ("vectors", "reranker"),
+    "audio/transcriptions": ("whisper", "features"),
     "predict": ("demo-echo", "demo-echo"),
 }
 PATH = {"name": "demo-echo", "id": "demo-chat"}

@@ -18,13 +18,13 @@ from proxy import __version__
 from proxy.application import ROUTES
 from proxy.errors import ProxyError, ResultNotFound
 from proxy.openapi import description
-from tests.emulator.containers import pooling, tei, tgi
+from tests.emulator.containers import huggingface, pooling, tei, tgi
 from tests.emulator.emulator import Emulator
 from tests.integration.conftest import QUICK
 from tests.integration.raw import RawClient
 from tests.integration.running import ROOT, RunningProxy
 from tests.integration.test_async import fetch, result_url, submit
-from tests.integration.test_dialects import TEI, TGI
+from tests.integration.test_dialects import PIPELINE, TEI, TGI
 
 SETTINGS = f"""{QUICK}
 [models.strict-text]
@@ -60,6 +60,11 @@ def proxy(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
     emulator.add_endpoint("embedder", tei.application(), image=TEI)
     emulator.add_endpoint("vectors", pooling.application())
     emulator.add_endpoint("reranker", tei.application("rerank"), image=TEI)
+    for name, task in (
+        ("whisper", "automatic-speech-recognition"),
+        ("features", "feature-extraction"),
+    ):
+        emulator.add_endpoint(name, huggingface.application(task), image=PIPELINE)
     directory: Path = tmp_path_factory.mktemp("proxy")
     with RunningProxy(directory, emulator.environment(), SETTINGS) as proxy:
         yield proxy
