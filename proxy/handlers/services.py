@@ -57,6 +57,8 @@ class WorkerState:
     deadlines: dict[BaseIOStream, float] = field(default_factory=dict)  # in the loop's time
     idle_seconds: float = 3600.0  # for a whole head
     body_seconds: float = 3600.0  # for a whole body, from then on
+    # To take a large form apart takes its size in memory a few times, for a moment.
+    large_form: asyncio.Lock = field(default_factory=asyncio.Lock)
     # Connections over server.max_connections: each is told so, and sent away.
     excess_connections: WeakSet[BaseIOStream] = field(default_factory=WeakSet)
     # Of connections that were answered with an error: when the next request of each is read.

@@ -46,4 +46,5 @@ class TranscriptionsHandler(RelayHandler):
         body, content_type = self.take_body(), self.request.headers.get("content-type", "")
         if len(body) < _LARGE_BYTES:
             return read_form(content_type, body)
-        return await asyncio.to_thread(read_form, content_type, body)
+        async with self.services.state.large_form:
+            return await asyncio.to_thread(read_form, content_type, body)

@@ -1,6 +1,5 @@
 """Forms are read whole or refused, whatever arrives."""
 
-import re
 from collections.abc import Mapping
 
 import pytest
@@ -130,7 +129,6 @@ def test_what_can_be_taken_in_two_ways_or_in_none_is_refused(body: bytes, param:
 def test_any_bytes_are_a_form_or_refused(pieces: list[bytes]) -> None:
     try:
         form = read_form(KIND, b"".join(pieces))
-    except InvalidRequest as error:
-        assert not re.search("Traceback|object at", error.message)
-    else:
-        assert all(form.texts.values())
+    except InvalidRequest:
+        return
+    assert all(name and values for name, values in form.texts.items())
