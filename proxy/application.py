@@ -46,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/completions", r"/v1/completions", CompletionsHandler),
     ("/v1/embeddings", r"/v1/embeddings", EmbeddingsHandler),
     ("/v1/rerank", r"/v1/rerank", RerankHandler),
+    ("/v2/rerank", r"/v2/rerank", RerankHandler),
     ("/v1/audio/transcriptions", r"/v1/audio/transcriptions", TranscriptionsHandler),
     ("/endpoints/{name}/invocations", r"/endpoints/([^/]+)/invocations", InvocationsHandler),
     (

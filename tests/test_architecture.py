@@ -62,7 +62,7 @@ LAYERS = (
         "proxy.dialects.rewriting",
         "proxy.dialects.shapes",
     ),
-    ("proxy.dialects.stream_options",),
+    ("proxy.dialects.reranking", "proxy.dialects.stream_options"),
     (
         "proxy.dialects.assemble",
         "proxy.dialects.openai",

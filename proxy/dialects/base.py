@@ -52,8 +52,11 @@ class Usage:
 
     @classmethod
     def read(cls, counts: Mapping[str, object]) -> Usage:
-        """The counts of OpenAI's usage object."""
-        return cls(count(counts.get("prompt_tokens")), count(counts.get("completion_tokens")))
+        """The counts of OpenAI's usage object. A sum alone, as of a rerank, is all the prompt's."""
+        prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+        if prompt is None and completion is None:
+            prompt = counts.get("total_tokens")
+        return cls(count(prompt), count(completion))
 
 
 def count(value: object) -> int | None:

@@ -39,6 +39,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "n": (1,),
     "presence_penalty": (0,),
+    "rank_fields": (["text"],),
     "response_format": ({"type": "text"},),
     "suffix": ("",),
     "tools": ([],),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from proxy.dialects import reranking
 from proxy.dialects.base import Operation, Relayed, Rendered, Settings, Stream, Usage
 from proxy.dialects.bodies import decode, decode_values
 from proxy.dialects.chunks import ENDED_EARLY, Choices, read_chunk
@@ -99,11 +100,13 @@ def read_usage(data: bytes) -> Usage | None:
 def render(body: bytes, operation: Operation, *, model: str, settings: Settings) -> Rendered:
     """The client's bytes, but for the model's name where the container has its own.
 
-    A stream is asked for its usage, which a client that did not ask is not shown. Raises
-    ``InvalidRequest`` as ``with_values`` and ``with_usage`` do.
+    A stream is asked for its usage, which a client that did not ask is not shown. For a rerank see
+    ``reranking``. Raises ``InvalidRequest`` as ``with_values`` and ``with_usage`` do.
     """
     served = settings.served_model
     new = {} if served is None else {"model": json.dumps(served).encode()}
+    if operation is Operation.RERANK:
+        return reranking.render(body, new)
     if operation not in _STREAMED or not read_stream(body):
         return Rendered([with_values(body, new) if new else body], Relayed())
     body, asks = with_usage(body, new)

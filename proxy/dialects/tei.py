@@ -59,11 +59,15 @@ def _render_rerank(body: bytes, model: str, settings: Settings) -> Rendered:
     query = fields.take_text("query")
     documents = _documents(fields.take("documents"))
     most = fields.take_integer("top_n", 1)
-    with_documents = fields.take("return_documents") is not False
+    with_documents = fields.take("return_documents")
+    if not isinstance(with_documents, bool | None):
+        raise InvalidRequest(
+            "the field 'return_documents' must be true or false", param="return_documents"
+        )
     fields.finish()
     batches = in_batches(documents, settings.batch_limit)
     bodies = [shapes.encode({"query": query, "texts": batch}) for batch in batches]
-    return Rendered(bodies, _Ranks(model, batches, most, with_documents))
+    return Rendered(bodies, _Ranks(model, batches, most, with_documents is not False))
 
 
 def _documents(value: object) -> list[str]:

@@ -24,7 +24,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         return
     right = case.meta.generation.mode.is_positive
     if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
-        lenient, strict = MODELS[case.path.removeprefix("/v1").strip("/")]
+        lenient, strict = MODELS[case.path.removeprefix("/v1").removeprefix("/v2").strip("/")]
         case.body["model"] = lenient if right else strict
     if right:
         case.path_parameters.update({k: v for k, v in PATH.items() if k in case.path_parameters})

@@ -243,6 +243,31 @@ class TestRerank:
         assert (first["index"], first["document"]["text"]) == (5, TEXTS[5])
         assert all(other["relevance_score"] < first["relevance_score"] for other in others)
 
+    @pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/v2/rerank"])
+    @pytest.mark.parametrize("model", ["vectors", "reranker"])
+    def test_coheres_and_jinas_fields_are_honoured(
+        self, proxy: RunningProxy, model: str, route: str
+    ) -> None:
+        documents = [{"text": TEXTS[0]}, TEXTS[5], {"text": TEXTS[1], "title": "another"}]
+        body = {"model": model, "query": "text number 5", "documents": documents, "top_n": 2}
+        with proxy.session() as session:
+            ranked = session.post(f"{proxy.url}{route}", json=body)
+            told = session.post(f"{proxy.url}{route}", json={**body, "return_documents": False})
+        assert (ranked.status_code, told.status_code) == (200, 200), ranked.text + told.text
+        shown = [(each["index"], each["document"]["text"]) for each in ranked.json()["results"]]
+        assert shown == [(1, TEXTS[5]), (0, TEXTS[0])]
+        assert [list(each) for each in told.json()["results"]] == [["index", "relevance_score"]] * 2
+        assert [each["index"] for each in told.json()["results"]] == [1, 0]
+
+    @pytest.mark.parametrize("asked", [{}, {"return_documents": False}])
+    def test_what_it_used_is_counted(self, proxy: RunningProxy, asked: dict[str, Any]) -> None:
+        body = {"model": "vectors", "query": TEXTS[5], "documents": TEXTS, **asked}
+        with proxy.session() as session:
+            answer = session.post(f"{proxy.url}/v1/rerank", json=body)
+        entry = proxy.wait_for_request(answer.headers["X-Request-Id"])
+        used = answer.json()["usage"]["total_tokens"]
+        assert entry["prompt_tokens"] == used > 0
+
 
 class TestLongRequests:
     @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ async def _invocations(request: web.Request) -> web.Response:
     if body["model"] not in ("", "vectors"):
         error = {"message": f"The model `{body['model']}` does not exist.", "code": 404}
         return web.json_response({"error": error}, status=404)
+    if not all(isinstance(document, str) for document in body.get("documents", [])):
+        message = "Cannot find suitable handler for request. Expected one of: ['RerankRequest']"
+        error = {"message": message, "type": "BadRequestError", "param": None, "code": 400}
+        return web.json_response({"error": error}, status=400)
     answer = _rerank(body) if "query" in body else _embed(body)
     return web.json_response({"model": "vectors", **answer})
 
@@ -54,7 +58,7 @@ def _encoded(numbers: list[float]) -> str:
 
 
 def _rerank(body: dict[str, Any]) -> dict[str, Any]:
-    documents = [_text(document) for document in body["documents"]]
+    documents = body["documents"]
     scores = {index: score(body["query"], text) for index, text in enumerate(documents)}
     order = sorted(scores, key=lambda index: -scores[index])
     results = [
@@ -63,9 +67,12 @@ def _rerank(body: dict[str, Any]) -> dict[str, Any]:
             "relevance_score": scores[index],
             "document": {"text": documents[index]},
         }
-        for index in order
+        for index in order[: int(body.get("top_n") or 0) or None]
     ]
-    return {"id": f"rerank-{len(json.dumps(body))}", "results": results}
+    tokens = sum(len(wording.tokens(text)) for text in [body["query"], *documents])
+    # It asks nothing of the fields that it does not know, and tells no more than this of its use.
+    usage = {"total_tokens": tokens}
+    return {"id": f"rerank-{len(json.dumps(body))}", "usage": usage, "results": results}
 
 
 def application() -> web.Application:

@@ -12,6 +12,7 @@ from tests.emulator.containers import tei
 from tests.proxy.dialects.asking import Json, answers, ask_whole, read_whole, render
 
 TEXTS = [f"text {number} é" for number in range(70)]
+RANKED: Json = {"query": "a", "documents": ["b"]}
 
 
 @pytest.mark.parametrize("limit", [1, 32, 100])
@@ -68,6 +69,9 @@ def test_more_than_the_containers_limit_is_its_refusal() -> None:
         (Operation.RERANK, {"query": "a", "documents": [{"image": "b"}]}, "documents"),
         (Operation.RERANK, {"query": "a", "documents": "b"}, "documents"),
         (Operation.RERANK, {"query": "a", "documents": ["b"], "top_n": 0}, "top_n"),
+        (Operation.RERANK, {**RANKED, "return_documents": "no"}, "return_documents"),
+        (Operation.RERANK, {**RANKED, "rank_fields": ["title"]}, "rank_fields"),
+        (Operation.RERANK, {**RANKED, "max_tokens_per_doc": 100}, "max_tokens_per_doc"),
         (Operation.CHAT, {"messages": []}, "model"),
         (Operation.COMPLETIONS, {"prompt": "a"}, "model"),
     ],
@@ -113,6 +117,7 @@ class TestRerank:
         container = tei.application("rerank")
         documents = [{"text": text} for text in FOXES["documents"]]
         body = {**FOXES, "documents": documents, "top_n": 1, "return_documents": False}
+        body["rank_fields"] = ["text"]
         answer, _ = ask_whole("tei", container, Operation.RERANK, body)
         assert answer["results"] == [{"index": 1, "relevance_score": 1.0}]
 
