@@ -6,7 +6,16 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-TARGETS = ("dialects", "eventstream", "http_request", "http_response", "routing", "settings", "sse")
+TARGETS = (
+    "dialects",
+    "eventstream",
+    "forms",
+    "http_request",
+    "http_response",
+    "routing",
+    "settings",
+    "sse",
+)
 
 CORPUS = Path(__file__).parent / "corpus"
 
