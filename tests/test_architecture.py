@@ -76,7 +76,12 @@ LAYERS = (
         "proxy.dialects.tei",
         "proxy.dialects.tgi",
     ),
-    ("proxy.dialects.table", "proxy.dialects.transcription"),
+    ("proxy.dialects.table", "proxy.dialects.transcription", "proxy.apis"),
+    ("proxy.apis.base", "proxy.apis.chat", "proxy.apis.requests"),
+    ("proxy.apis.messages_errors", "proxy.apis.messages_schema"),
+    ("proxy.apis.messages_answer", "proxy.apis.messages_request"),
+    ("proxy.apis.messages_stream",),
+    ("proxy.apis.messages",),
     ("proxy.config",),
     ("proxy.connection", "proxy.dialing", "proxy.server_connection"),
     ("proxy.connection_pool",),
@@ -97,6 +102,7 @@ LAYERS = (
     ("proxy.handlers.base",),
     ("proxy.handlers.files", "proxy.handlers.relay"),
     ("proxy.handlers.native", "proxy.handlers.operation", "proxy.handlers.pages"),
+    ("proxy.handlers.translated",),
     (
         "proxy.handlers.asynchronous",
         "proxy.handlers.chat",
@@ -107,6 +113,7 @@ LAYERS = (
         "proxy.handlers.embeddings",
         "proxy.handlers.figures",
         "proxy.handlers.health",
+        "proxy.handlers.messages",
         "proxy.handlers.invocations",
         "proxy.handlers.metrics",
         "proxy.handlers.models",
@@ -148,7 +155,7 @@ LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in mod
 PURE = (
     *LAYERS[1],
     *LAYERS[2],
-    *(module for module in LEVEL if module.startswith("proxy.dialects")),
+    *(module for module in LEVEL if module.startswith(("proxy.apis", "proxy.dialects"))),
 )
 FORBIDDEN_IN_PURE = {"tornado", "boto3", "botocore", "uvloop", "asyncio"}
 

@@ -27,7 +27,7 @@ _EVENTS = "text/event-stream; charset=utf-8"
 _CONCURRENT_CALLS = 4
 
 # To read more of an answer than this takes so long that the others shall not wait for it.
-_LARGE_BYTES = 256 * 1024
+LARGE_BYTES = 256 * 1024
 
 # An answer that is put into another shape is in memory as a whole.
 _MOST_ANSWER_BYTES = 256 * 1024 * 1024
@@ -57,12 +57,11 @@ class OperationHandler(RelayHandler):
         reply = await self.call_first(targets, call, wait)
         self.copy_headers(reply.answer, ANSWER_HEADERS)
         if reply.whole is not None:
-            self.set_header("Content-Type", JSON)
-            self.write(reply.whole)
+            await self.send_body(reply.whole)
         elif isinstance(reply.reader, Stream):
             await self._send_events(reply.answer, reply.reader, reply.events)
         else:
-            await self.relay(reply.answer, ANSWER_HEADERS)
+            await self.send_relayed(reply.answer)
         self.note_usage(reply.reader.usage)
 
     async def keep_alive(self) -> None:
@@ -70,7 +69,7 @@ class OperationHandler(RelayHandler):
 
         From then on the answer has its status, and a failure is an event.
         """
-        self._begin_events()
+        self.begin_events()
         self.write(b": the model is waking\n\n")
         await self.flush()
 
@@ -93,8 +92,8 @@ class OperationHandler(RelayHandler):
 
         async def read(number: int) -> Answer:
             async with slots, await sagemaker.invoke(invocations[number]) as answer:
-                body = await _read(answer.chunks())
-                if len(body) < _LARGE_BYTES:
+                body = await read_bounded(answer.chunks())
+                if len(body) < LARGE_BYTES:
                     reader.take(number, body)
                 else:
                     await asyncio.to_thread(reader.take, number, body)
@@ -117,7 +116,7 @@ class OperationHandler(RelayHandler):
         call = self.invocation_of(target, rendered.bodies[0], wait)
         async with await self.services.sagemaker.invoke_stream(call) as answer:
             if _is_whole(answer, reader):
-                body = await _read(answer.payloads())
+                body = await read_bounded(answer.payloads())
                 reader.usage = read_usage(body[-USAGE_TAIL_BYTES:])
                 return _Reply(answer, reader, body)
             async for payload in answer.payloads():
@@ -134,19 +133,34 @@ class OperationHandler(RelayHandler):
     async def _send_events(self, answer: Answer, reader: Stream, first: bytes) -> None:
         async with answer:
             if _is_whole(answer, reader):
-                await self._send_whole(answer, _content_type(answer))
+                await self.send_whole_for_stream(answer, _content_type(answer))
                 return
-            self._begin_events()
-            await self.relay_pieces(self._events(answer, reader), _EVENTS, first)
+            self.begin_events()
+            first = self.show_events(first) if first else first
+            await self.relay_pieces(self.read_events(answer, reader), _EVENTS, first)
 
-    async def _send_whole(self, answer: Answer, content_type: str) -> None:
+    async def send_body(self, body: bytes) -> None:
+        """Send a whole answer that is in OpenAI's shape."""
+        self.set_header("Content-Type", JSON)
+        self.write(body)
+
+    async def send_relayed(self, answer: Answer) -> None:
+        """Send a whole answer that is to be passed on as it comes."""
+        await self.relay(answer, ANSWER_HEADERS)
+
+    async def send_whole_for_stream(self, answer: Answer, content_type: str) -> None:
+        """Send the one piece in which a container has answered for a stream."""
         if not self.has_begun:
             await self.relay_pieces(answer.payloads(), content_type)
             return
         lines = b"".join([payload async for payload in answer.payloads()]).splitlines()
         self.write(sse.event(b" ".join(lines)))
 
-    async def _events(self, answer: Answer, reader: Stream) -> AsyncIterator[bytes]:
+    async def read_events(self, answer: Answer, reader: Stream) -> AsyncIterator[bytes]:
+        """The events to send, to the last: the end of the stream, or the failure.
+
+        Raises ``ProxyError`` where the answer can still have a status of its own.
+        """
         while (payload := await answer.take()) is not None:
             if events := reader.feed(payload):
                 self._check(reader)
@@ -164,9 +178,14 @@ class OperationHandler(RelayHandler):
                 raise reader.error
             self.log_failure(reader.error)
 
-    def _begin_events(self) -> None:
+    def begin_events(self) -> None:
+        """Make ready to send a stream, in which a failure is an event."""
         self.late_ending = _error_event
         self.begin_stream(_EVENTS)
+
+    def show_events(self, events: bytes) -> bytes:
+        """What to send for some of a chat's events."""
+        return events
 
 
 def _content_type(answer: Answer) -> str:
@@ -197,13 +216,14 @@ async def _first_events(answer: Answer, reader: Stream) -> bytes:
     return b""
 
 
-async def _read(pieces: AsyncIterator[bytes]) -> bytes:
+async def read_bounded(pieces: AsyncIterator[bytes]) -> bytes:
+    """All of an answer. Raises ``UpstreamFailed`` if it is too large to be held."""
     read, size = [], 0
     async for piece in pieces:
         read.append(piece)
         size += len(piece)
         if size > _MOST_ANSWER_BYTES:
-            raise UpstreamFailed("the model's answer is too large to be put into OpenAI's shape")
+            raise UpstreamFailed("the model's answer is too large to be put into another shape")
     return b"".join(read)
 
 
