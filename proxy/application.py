@@ -17,6 +17,7 @@ from proxy.handlers.figures import FiguresHandler
 from proxy.handlers.health import HealthHandler, ReadyHandler
 from proxy.handlers.invocations import InvocationsHandler, ResponseStreamHandler
 from proxy.handlers.lifecycle import NO_ROUTE
+from proxy.handlers.messages import CountTokensHandler, MessagesHandler
 from proxy.handlers.metrics import MetricsHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
@@ -44,6 +45,8 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),
     ("/v1/completions", r"/v1/completions", CompletionsHandler),
+    ("/v1/messages", r"/v1/messages", MessagesHandler),
+    ("/v1/messages/count_tokens", r"/v1/messages/count_tokens", CountTokensHandler),
     ("/v1/embeddings", r"/v1/embeddings", EmbeddingsHandler),
     ("/v1/rerank", r"/v1/rerank", RerankHandler),
     ("/v2/rerank", r"/v2/rerank", RerankHandler),

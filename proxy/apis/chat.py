@@ -92,6 +92,11 @@ class ChatUsage(msgspec.Struct):
     )
 
     @property
+    def tells_prompt(self) -> bool:
+        """Whether the container has counted the prompt."""
+        return count(self.prompt) is not None
+
+    @property
     def prompt_tokens(self) -> int:
         """All of the prompt's, cached ones among them; 0 if it is not told."""
         return count(self.prompt) or 0

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.apis.chat import ChatUsage, Choice, Message, ToolCall, encode, read_completion
-from proxy.errors import UpstreamFailed
+from proxy.errors import InvalidRequest, UpstreamFailed
 
 Json = dict[str, Any]
 
@@ -51,11 +51,12 @@ def whole(completion: bytes, model: str, stops: Sequence[str]) -> bytes:
 def count(completion: bytes) -> bytes:
     """How long the prompt was, out of the answer to it.
 
-    Raises ``UpstreamFailed`` if the container does not tell.
+    Raises ``InvalidRequest`` if the container does not tell.
     """
     usage = read_completion(completion)[0].usage
-    if usage is None or not usage.prompt_tokens:
-        raise UpstreamFailed("this model's container does not tell how many tokens a prompt has")
+    if usage is None or not usage.tells_prompt:
+        message = "this model's container does not tell how many tokens a prompt has"
+        raise InvalidRequest(message, param="model")
     return encode({"input_tokens": usage.prompt_tokens})
 
 

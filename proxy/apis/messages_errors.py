@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.errors import ProxyError
+from proxy.errors import InvalidRequest, ProxyError
 
 # Its reference, "Errors", has a type for each status.
 _TYPES = {
@@ -21,4 +21,8 @@ _TYPES = {
 def error_json(error: ProxyError) -> dict[str, object]:
     """The error in its envelope; an answer adds the request's id."""
     kind = _TYPES.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": error.shown_message}}
+    said: dict[str, object] = {"type": kind, "message": error.shown_message}
+    if isinstance(error, InvalidRequest) and error.param == "thread":
+        # By this the SDK's tool runner knows to send the whole conversation each time.
+        said["details"] = {"error_code": "thread_unsupported_request"}
+    return {"type": "error", "error": said}

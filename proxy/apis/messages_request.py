@@ -61,7 +61,7 @@ def count_chat_of(request: schema.CountRequest) -> bytes:
 def _prompt_of(request: schema.CountRequest) -> Json:
     chat: Json = {"model": request.model, "messages": list(_messages(request))}
     if request.tools:
-        chat["tools"] = [_tool(tool) for tool in request.tools]
+        chat["tools"] = [_tool(tool, number) for number, tool in enumerate(request.tools)]
     chat |= _tool_choice(request)
     if (config := request.output_config) is not None:
         if config.format is not None:
@@ -156,7 +156,10 @@ def _call(block: schema.ToolUse) -> Json:
 # --- tools ---------------------------------------------------------------------------------------
 
 
-def _tool(tool: schema.Tool) -> Json:
+def _tool(tool: schema.Tool, number: int) -> Json:
+    if bytes(tool.input_schema.get("type", b"")) != b'"object"':
+        place = f"tools.{number}.input_schema.type"
+        raise InvalidRequest(f"{place} must be 'object'", param=place)
     function: Json = {"name": tool.name, "parameters": tool.input_schema}
     if tool.description is not None:
         function["description"] = tool.description

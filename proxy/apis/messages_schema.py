@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
 Json = dict[str, msgspec.Raw]  # an object, to be passed on as it is
 
 
@@ -101,7 +102,7 @@ class System(_Strict, tag="system", tag_field="role"):
 class Tool(_Strict):
     """A tool of the client's own. Those that Anthropic runs or defines have another ``type``."""
 
-    name: str
+    name: Name
     input_schema: Json
     description: str | None = None
     strict: bool | None = None
@@ -168,6 +169,7 @@ class CountRequest(_Strict, kw_only=True):
     diagnostics: None = None
     inference_geo: None = None
     mcp_servers: None = None
+    thread: None = None
 
 
 class Request(CountRequest, kw_only=True):

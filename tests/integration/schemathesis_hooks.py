@@ -11,6 +11,8 @@ MODELS = {
     "chat/completions": ("demo-chat", "strict-text"),
     "completions": ("demo-chat", "strict-text"),
     "embeddings": ("vectors", "strict-vectors"),
+    "messages": ("demo-chat", "strict-text"),
+    "messages/count_tokens": ("demo-chat", "strict-text"),
     "rerank": ("vectors", "reranker"),
     "audio/transcriptions": ("whisper", "features"),
     "predict": ("demo-echo", "demo-echo"),
