@@ -174,7 +174,7 @@ def _tool_choice(request: schema.CountRequest) -> Json:
         return {}
     if not request.tools:
         if choice.type in ("any", "tool"):
-            raise InvalidRequest("tool_choice asks for a tool, and there is none", param="tools")
+            raise InvalidRequest("tool_choice needs a tool in tools", param="tools")
         return {}
     if choice.type != "tool":
         chosen: Json = {"tool_choice": _CHOICES[choice.type]}

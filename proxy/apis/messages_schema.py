@@ -121,9 +121,10 @@ class ToolChoice(_Strict):
     disable_parallel_tool_use: bool | None = None
 
 
-class JsonFormat(_Strict, tag="json_schema"):
+class JsonFormat(_Strict):
     """What the answer has to be."""
 
+    type: Literal["json_schema"]
     schema: Json
 
 
