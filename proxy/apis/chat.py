@@ -129,12 +129,12 @@ class Chat(msgspec.Struct):
     def choice(self) -> Choice | None:
         """The first choice; None if there is none, as beside the usage."""
         for choice in self.choices:
-            if choice.index == 0:
+            if not choice.index:
                 return choice
         return None
 
 
-_decoder = msgspec.json.Decoder(Chat)
+_decode = msgspec.json.Decoder(Chat).decode
 
 
 def read_completion(body: bytes) -> tuple[Chat, Choice, Message]:
@@ -155,8 +155,13 @@ def read_chunks(events: bytes) -> Iterator[Chat]:
     """The chunks in whole events, but for those that are errors. Raises ``UpstreamFailed``."""
     for line in events.splitlines():
         if line.startswith(b"data:"):
-            data = line[5:].strip()
-            if data and data != DONE and (chunk := _read(data)).error is None:
+            try:
+                chunk = _decode(line[5:])
+            except (ValueError, RecursionError) as exc:
+                if line[5:].strip() in (b"", DONE):
+                    continue
+                raise _no_chat(exc) from exc
+            if chunk.error is None:
                 yield chunk
 
 
@@ -195,6 +200,10 @@ class CallOrder:
 
 def _read(data: bytes) -> Chat:
     try:
-        return _decoder.decode(data)
+        return _decode(data)
     except (ValueError, RecursionError) as exc:
-        raise UpstreamFailed(_NO_CHAT, log_message=f"{_NO_CHAT}: {exc}") from exc
+        raise _no_chat(exc) from exc
+
+
+def _no_chat(exc: Exception) -> UpstreamFailed:
+    return UpstreamFailed(_NO_CHAT, log_message=f"{_NO_CHAT}: {exc}")

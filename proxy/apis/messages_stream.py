@@ -108,10 +108,13 @@ class MessagesStream(ApiStream):
     # --- what the model says -----------------------------------------------------------------
 
     def _read(self, delta: Message) -> None:
-        if thought := delta.thought:
+        if thought := delta.reasoning_content or delta.reasoning:
             self._take(_THINKING, thought)
-        if delta.content:
-            self._take(_TEXT, delta.content)
+        if text := delta.content:
+            if self._open == _TEXT and not self._waiting:  # as nearly always
+                self._unsent.append(self._delta + encode(text) + _DELTA_END)
+            else:
+                self._take(_TEXT, text)
         if delta.refusal:
             self._refuses = True
             self._take(_TEXT, delta.refusal)

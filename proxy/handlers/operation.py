@@ -164,12 +164,16 @@ class OperationHandler(RelayHandler):
         while (payload := await answer.take()) is not None:
             if events := reader.feed(payload):
                 self._check(reader)
-                yield events
+                if shown := self.show_events(events):
+                    yield shown
             if reader.error is not None:
-                return
-        if rest := reader.end():
-            self._check(reader)
-            yield rest
+                break
+        else:
+            if rest := reader.end():
+                self._check(reader)
+                yield self.show_events(rest)
+        if last := self.end_events(reader.error):
+            yield last
 
     def _check(self, reader: Stream) -> None:
         """Raise the container's failure while the answer can still have a status of its own."""
@@ -184,8 +188,12 @@ class OperationHandler(RelayHandler):
         self.begin_stream(_EVENTS)
 
     def show_events(self, events: bytes) -> bytes:
-        """What to send for some of a chat's events."""
+        """What to send for some of the reader's events."""
         return events
+
+    def end_events(self, error: ProxyError | None) -> bytes:
+        """What to send after the last of them, which has told of ``error`` if there is one."""
+        return b""
 
 
 def _content_type(answer: Answer) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import ClassVar
 
 from proxy.answer import Answer
 from proxy.apis.base import Api, ApiStream, Translated
 from proxy.apis.chat import as_chunks
 from proxy.dialects import openai
-from proxy.dialects.base import Operation, Stream
+from proxy.dialects.base import Operation
 from proxy.errors import ProxyError
 from proxy.handlers.base import JSON
 from proxy.handlers.operation import LARGE_BYTES, OperationHandler, read_bounded
@@ -63,23 +62,20 @@ class TranslatedHandler(OperationHandler):
         body = await read_bounded(answer.payloads())
         events = as_chunks(body)
         self.begin_events()
-        self.write(self.show_events(events) + self._rendering.end())
+        self.write(self.show_events(events) + self.end_events(None))
         self.note_usage(openai.read_usage(body[-openai.USAGE_TAIL_BYTES :]))
-
-    async def read_events(self, answer: Answer, reader: Stream) -> AsyncIterator[bytes]:
-        """The API's events, to the last."""
-        async for events in super().read_events(answer, reader):
-            if shown := self.show_events(events):
-                yield shown
-        yield self._rendering.fail(reader.error) if reader.error else self._rendering.end()
 
     def show_events(self, events: bytes) -> bytes:
         """The API's events for some of the chat's."""
         return self._rendering.feed(events)
+
+    def end_events(self, error: ProxyError | None) -> bytes:
+        """The API's end, or its event for a failure."""
+        return self._rendering.fail(error) if error else self._rendering.end()
 
     def fail_late(self, error: ProxyError) -> None:
         """End a stream with the API's event for a failure."""
         if self.late_ending is None:
             super().fail_late(error)
         else:
-            self.write(self._rendering.fail(error))
+            self.write(self.end_events(error))

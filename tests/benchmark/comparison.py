@@ -9,7 +9,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmark import growth, measures, pictures, procfs, progress, report, site, special
+from tests.benchmark import (
+    apis,
+    growth,
+    measures,
+    pictures,
+    procfs,
+    progress,
+    report,
+    site,
+    special,
+)
 from tests.benchmark.control_plane import ControlPlane
 from tests.benchmark.gateways.gateway import Gateway
 from tests.benchmark.gateways.hello import Hello
@@ -70,6 +80,7 @@ def run(
             _measure(benches, results, rounds, quick=quick)
             if any(bench.gateway.name == "ours" for bench in benches):
                 special.measure_variants(place, control_plane, plan, results, quick=quick)
+                apis.measure_apis(place, plan, results)
             if not quick:
                 growth.measure(place, control_plane, plan.seconds, results)
         except KeyboardInterrupt:

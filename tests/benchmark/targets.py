@@ -93,6 +93,15 @@ def two_workers(results: Results) -> float | None:
     return None if one is None or two is None else two / one
 
 
+def _beside_chat(api: str) -> Callable[[Results], float | None]:
+    def value(results: Results) -> float | None:
+        chat = results.value("ours-apis", "chat_chunk_cpu_us")
+        other = results.value("ours-apis", f"{api}_chunk_cpu_us")
+        return None if chat is None or other is None else other / chat
+
+    return value
+
+
 TARGETS = (
     Target(
         "plain requests a second, one core, 16 connections, against LiteLLM",
@@ -127,6 +136,11 @@ TARGETS = (
         "CPU a streamed chunk (10 ms apart, 64 streams), against nginx",
         _ratio("paced_cpu_us", "ours", "nginx"),
         *(3.5, 2.5, "x"),
+    ),
+    Target(
+        "the same through Anthropic's Messages API, against a chat",
+        _beside_chat("messages"),
+        *(1.25, 1.1, "x"),
     ),
     Target(
         "chunks delivered at 500 streams 10 ms apart, of the ideal",
