@@ -1,7 +1,8 @@
 """Makes a chat of a request of Anthropic's Messages API.
 
 What a chat has no word for is put into those that it has: a result of a call that failed begins
-with "Error", and images in a result follow it in a message of the user's.
+with "Error", images in a result follow it in a message of the user's, and so does an instruction
+between messages, in ``<system-reminder>``.
 """
 
 from __future__ import annotations
@@ -83,18 +84,24 @@ def _messages(request: schema.CountRequest) -> Iterator[Json]:
         raise unsupported(place, "a chat cannot go on with a message of the assistant's")
     number = 0
     # Turns of one side that follow each other are one.
-    for kind, turns in groupby(request.messages, type):
+    for is_models, turns in groupby(request.messages, lambda turn: type(turn) is schema.Assistant):
         place = f"messages.{number}"
         blocks: list[Any] = []
         for turn in turns:
-            blocks += _blocks(turn.content)
+            if isinstance(turn, schema.System):
+                blocks.append(_reminder(turn))
+            else:
+                blocks += _blocks(turn.content)
             number += 1
-        if kind is schema.Assistant:
+        if is_models:
             yield _assistant(blocks)
-        elif kind is schema.System:
-            yield {"role": "system", "content": _text(blocks)}
         else:
             yield from _user(blocks, place)
+
+
+def _reminder(turn: schema.System) -> schema.Text:
+    """Templates know of one system message, the first; agents mark others so in their prompts."""
+    return schema.Text(f"<system-reminder>\n{_text(_blocks(turn.content))}\n</system-reminder>")
 
 
 def _blocks(content: str | Sequence[Any]) -> Sequence[Any]:

@@ -82,6 +82,35 @@ def test_the_python_programs_work(proxy: RunningProxy, folder: Path) -> None:
     assert "1083.5" in run([sys.executable, "-c", here(boto3, proxy)], proxy, folder)
 
 
+def clients() -> dict[str, list[str]]:
+    """The lines that set up each client, by its name."""
+    table = section("The HTTP interface").partition("\n### Clients\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| (`.*`) \|$", table, re.MULTILINE)
+    return {name: lines.strip("`").split("`<br>`") for name, lines in rows}
+
+
+def test_each_client_is_set_up_by_three_lines() -> None:
+    assert {len(lines) for lines in clients().values()} == {3}
+    assert len(clients()) >= 3
+
+
+@pytest.mark.parametrize("name", [name for name in clients() if "SDKs" in name])
+def test_the_lines_set_up_the_sdks(proxy: RunningProxy, folder: Path, name: str) -> None:
+    *exports, call = clients()[name]
+    sdk, client = ("anthropic", "Anthropic") if "Anthropic" in name else ("openai", "OpenAI")
+    program = f"from {sdk} import {client}; print({call})"
+    exports += ["export SSL_CERT_FILE=certificate.pem", f'"{sys.executable}" -c "$PROGRAM"']
+    lines = "\n".join([f"PROGRAM={shlex.quote(program)}", *exports])
+    assert "Hello" in run(["bash", "-c", here(lines, proxy)], proxy, folder)
+
+
+def test_the_lines_of_the_agents_name_what_there_is(proxy: RunningProxy) -> None:
+    known = {route for route, _, _ in ROUTES}
+    (claude,) = [lines for name, lines in clients().items() if name.startswith("Claude Code")]
+    assert claude[0].endswith("=https://localhost:8000")  # to which it adds /v1/messages
+    assert "/v1/messages" in known
+
+
 @pytest.mark.parametrize("line", blocks("sh", USE)[1].splitlines())
 def test_the_smoke_scripts_work(proxy: RunningProxy, folder: Path, line: str) -> None:
     assert "demo-chat" in run(["bash", "-c", here(line, proxy)], proxy, folder)

@@ -104,9 +104,16 @@ class TestMessages:
         ]
         assert said(user("Hi"), system="Be exact.")[0]["content"] == "Be exact."
 
-    def test_an_instruction_between_messages_stays_there(self) -> None:
-        messages = [user("Hi"), {"role": "system", "content": "Now in French."}]
-        assert said(*messages) == messages
+    def test_an_instruction_between_messages_is_the_users_but_marked(self) -> None:
+        # Most templates know of one system message alone.
+        marked = "<system-reminder>\nNow in French.\n</system-reminder>"
+        told = {"role": "system", "content": [block("Now in French.")]}
+        assert said(user("Hi"), told) == [user(f"Hi\n{marked}")]
+        assert said(user("Hi"), assistant("Salut"), told) == [
+            user("Hi"),
+            assistant("Salut"),
+            user(marked),
+        ]
 
     def test_turns_of_one_side_are_one(self) -> None:
         assert said(
