@@ -26,8 +26,8 @@ _BAD_VALUE = re.compile(r"^Invalid (?:enum )?value (.*)$", re.DOTALL)
 _ONLY_NULL = "Expected `null`, got"
 
 
-def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    """What ``decoder`` makes of ``body``.
+def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, place: str = "") -> T:
+    """What ``decoder`` makes of ``body``, which is a request or what is at ``place`` in it.
 
     Raises ``InvalidRequest`` with the place in ``param``, such as ``messages.0.content.2.type``.
     """
@@ -36,7 +36,7 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
-        raise _misfit(str(exc)) from exc
+        raise _misfit(str(exc), place) from exc
     except RecursionError as exc:
         raise InvalidRequest("the request body is nested too deeply") from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
@@ -48,10 +48,10 @@ def unsupported(param: str, why: str = "it has no counterpart in a chat") -> Inv
     return InvalidRequest(f"{param} is not supported: {why}", param=param)
 
 
-def _misfit(said: str) -> InvalidRequest:
-    place = ""
+def _misfit(said: str, place: str) -> InvalidRequest:
     if found := _PLACE.search(said):
-        said, place = said[: found.start()], _INDEX.sub(r".\1", found[1]).lstrip(".")
+        said, within = said[: found.start()], _INDEX.sub(r".\1", found[1]).lstrip(".")
+        place = _join(place, within) if within else place
     if found := _UNKNOWN.match(said):
         return unsupported(_join(place, found[1]))
     if found := _MISSING.match(said):

@@ -1,0 +1,183 @@
+"""Makes the events of OpenAI's Responses API of a streamed chat.
+
+An item ends when another begins, but for a call of a function whose arguments are not yet whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from proxy.apis.base import ApiStream
+from proxy.apis.chat import CallOrder, ChatUsage, Message, ToolCall, encode, read_chunks
+from proxy.apis.responses_answer import (
+    COMPLETED,
+    FAILED,
+    IN_PROGRESS,
+    INCOMPLETE,
+    Head,
+    Json,
+    ending,
+)
+from proxy.apis.responses_items import (
+    REASONING,
+    REFUSAL,
+    TEXT,
+    CallInParts,
+    Event,
+    ItemInParts,
+    TextInParts,
+    TextKind,
+)
+from proxy.apis.responses_tools import Tools
+from proxy.errors import ProxyError, UpstreamFailed
+
+_NAMELESS = "the model calls a function without its name"
+
+
+class _Call:
+    """What is known of a call before it becomes an item."""
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.unsent = ""
+        self.item: CallInParts | None = None
+
+
+class ResponsesStream(ApiStream):
+    """From ``response.created`` to ``response.completed``, ``incomplete`` or ``failed``."""
+
+    def __init__(self, echo: Mapping[str, Any], tools: Tools) -> None:
+        """``echo`` is what the answer says of its request."""
+        self._head = Head(echo)
+        self._tools = tools
+        self._unsent: list[bytes] = []
+        self._number = 0  # of the next event
+        self._items: list[ItemInParts] = []
+        self._text: TextInParts | None = None  # the one that is open
+        self._order = CallOrder()
+        self._calls: dict[int, _Call] = {}
+        self._usage: ChatUsage | None = None
+        self._finish_reason: str | None = None
+
+    def feed(self, events: bytes) -> bytes:
+        """Their events; several of a chat's may become none or one, and one several."""
+        for chunk in read_chunks(events):
+            if chunk.usage is not None:
+                self._usage = chunk.usage
+            if not self._number:
+                self._begin()
+            if (choice := chunk.choice) is not None:
+                if (delta := choice.delta) is not None:
+                    self._read(delta)
+                if choice.finish_reason is not None:
+                    self._finish_reason = choice.finish_reason
+        return self._take_unsent()
+
+    def end(self) -> bytes:
+        """The ends of the items that are open, and of the answer."""
+        if not self._number:
+            self._begin()
+        if any(call.item is None for call in self._calls.values()):
+            raise UpstreamFailed(_NAMELESS)
+        if not self._items:
+            self._open_text(TEXT)
+        status, reason = ending(self._finish_reason)
+        for item in self._items:
+            if item.is_open:
+                self._send_all(item.ending(status if item is self._items[-1] else COMPLETED))
+        self._send_response(status, reason=reason)
+        return self._take_unsent()
+
+    def fail(self, error: ProxyError) -> bytes:
+        """The event ``response.failed``, which clients read behind those of the beginning."""
+        if not self._number:
+            self._begin()
+        for item in self._items:
+            if item.is_open:
+                item.status = INCOMPLETE
+        self._send_response(FAILED, error=error)
+        return self._take_unsent()
+
+    # --- what the model says -----------------------------------------------------------------
+
+    def _read(self, delta: Message) -> None:
+        if thought := delta.thought:
+            self._take(REASONING, thought)
+        if delta.content:
+            self._take(TEXT, delta.content)
+        if delta.refusal:
+            self._take(REFUSAL, delta.refusal)
+        if delta.tool_calls:
+            for piece in delta.tool_calls:
+                self._read_call(piece)
+
+    def _take(self, kind: TextKind, text: str) -> None:
+        item = self._text
+        if item is None or item.kind is not kind:
+            item = self._open_text(kind)
+        self._unsent.append(item.more(text, self._number))
+        self._number += 1
+
+    def _read_call(self, piece: ToolCall) -> None:
+        index = self._order.index(piece)
+        call = self._calls.get(index)
+        if call is None:
+            call = self._calls[index] = _Call()
+        call.id = call.id or piece.id
+        name = piece.function and piece.function.name
+        call.unsent += (piece.function and piece.function.arguments) or ""
+        if call.item is None and name:
+            at = len(self._items)
+            names = self._tools.known_as(name)
+            call.item = CallInParts(self._head.item_id("fc", at), at, call.id, names)
+            self._open(call.item)
+        if call.item is not None and call.unsent:
+            if call.item.is_open:
+                self._unsent.append(call.item.more(call.unsent, self._number))
+                self._number += 1
+            elif call.unsent.strip():
+                raise UpstreamFailed("the model's calls of functions cannot be told apart")
+            call.unsent = ""
+
+    # --- events ------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        for event in ("response.created", "response.in_progress"):
+            self._send(event, {"response": self._head.response(IN_PROGRESS, [])})
+
+    def _open_text(self, kind: TextKind) -> TextInParts:
+        at = len(self._items)
+        item = TextInParts(kind, self._head.item_id(kind.prefix, at), at)
+        self._open(item)
+        self._text = item
+        return item
+
+    def _open(self, item: ItemInParts) -> None:
+        self._text = None
+        for other in self._items:
+            if other.is_open and (not isinstance(other, CallInParts) or other.is_whole):
+                self._send_all(other.ending(COMPLETED))
+        self._items.append(item)
+        self._send_all(item.beginning())
+
+    def _send_response(
+        self, status: str, *, reason: str | None = None, error: ProxyError | None = None
+    ) -> None:
+        output = [item.json() for item in self._items]
+        response = self._head.response(status, output, self._usage, reason=reason, error=error)
+        self._send(f"response.{status}", {"response": response})
+
+    def _send_all(self, events: Iterable[Event]) -> None:
+        for kind, fields in events:
+            self._send(kind, fields)
+
+    def _send(self, kind: str, fields: Json) -> None:
+        event = encode({"type": kind, **fields, "sequence_number": self._number})
+        self._unsent.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
+        self._number += 1
+
+    def _take_unsent(self) -> bytes:
+        events = b"".join(self._unsent)
+        self._unsent.clear()
+        return events
