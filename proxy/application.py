@@ -22,6 +22,7 @@ from proxy.handlers.metrics import MetricsHandler
 from proxy.handlers.models import ModelHandler, ModelsHandler
 from proxy.handlers.openapi import OpenAPIHandler
 from proxy.handlers.rerank import RerankHandler
+from proxy.handlers.responses import ResponsesHandler
 from proxy.handlers.services import Services
 from proxy.handlers.transcriptions import TranscriptionsHandler
 from proxy.http_request import Request
@@ -45,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     ("/v1/models/{id}", r"/v1/models/(.+)", ModelHandler),
     ("/v1/chat/completions", r"/v1/chat/completions", ChatHandler),
     ("/v1/completions", r"/v1/completions", CompletionsHandler),
+    ("/v1/responses", r"/v1/responses", ResponsesHandler),
     ("/v1/messages", r"/v1/messages", MessagesHandler),
     ("/v1/messages/count_tokens", r"/v1/messages/count_tokens", CountTokensHandler),
     ("/v1/embeddings", r"/v1/embeddings", EmbeddingsHandler),
@@ -73,6 +75,7 @@ ROUTES: tuple[Route, ...] = (
     ("/models/{id}", r"/models/(.+)", ModelHandler),
     ("/chat/completions", r"/chat/completions", ChatHandler),
     ("/completions", r"/completions", CompletionsHandler),
+    ("/responses", r"/responses", ResponsesHandler),
     ("/embeddings", r"/embeddings", EmbeddingsHandler),
     ("/rerank", r"/rerank", RerankHandler),
     ("/audio/transcriptions", r"/audio/transcriptions", TranscriptionsHandler),

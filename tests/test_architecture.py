@@ -132,6 +132,7 @@ LAYERS = (
         "proxy.handlers.openapi",
         "proxy.handlers.rerank",
         "proxy.handlers.transcriptions",
+        "proxy.handlers.responses",
     ),
     ("proxy.accepting",),
     (

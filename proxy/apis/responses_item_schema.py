@@ -6,7 +6,7 @@ effect.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -87,15 +87,17 @@ class Assistant(_Strict):
     phase: object = None
 
 
-class ReasoningText(_Strict, tag="reasoning_text"):
+class ReasoningText(_Strict):
     """What the model reasoned."""
 
+    type: Literal["reasoning_text"]
     text: str
 
 
-class SummaryText(_Strict, tag="summary_text"):
+class SummaryText(_Strict):
     """The same in short."""
 
+    type: Literal["summary_text"]
     text: str
 
 
@@ -115,7 +117,7 @@ class FunctionCall(_Strict):
 
     type: Literal["function_call"]
     call_id: str
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1)]
     arguments: str
     namespace: str | None = None
     id: str | None = None

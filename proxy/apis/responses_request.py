@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from proxy.apis.chat import encode
 from proxy.apis.requests import decode_request, unsupported
 from proxy.apis.responses_messages import messages_of
 from proxy.apis.responses_tools import Tools
+from proxy.errors import InvalidRequest
 
 Json = dict[str, Any]
 
@@ -20,12 +22,21 @@ _INCLUDED = "reasoning.encrypted_content"
 
 _NOTHING_IS_STORED = "nothing is stored here; send the items of earlier turns in `input`"
 
+_TOOL_TYPE = re.compile(r"tools\.\d+\.type")
+_WHICH_TOOLS = "tools are functions of the client's own, so leave out those that OpenAI runs"
+
 _request = msgspec.json.Decoder(schema.Request)
 
 
 def read_request(body: bytes) -> schema.Request:
     """Raises ``InvalidRequest`` for what cannot be translated."""
-    request = decode_request(_request, body)
+    try:
+        request = decode_request(_request, body)
+    except InvalidRequest as error:
+        if error.param and _TOOL_TYPE.fullmatch(error.param):
+            message = f"{error.message}; {_WHICH_TOOLS}"
+            raise InvalidRequest(message, param=error.param) from error
+        raise
     for name in ("previous_response_id", "conversation"):
         if getattr(request, name) is not None:
             raise unsupported(name, _NOTHING_IS_STORED)

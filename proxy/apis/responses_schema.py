@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
 Json = dict[str, msgspec.Raw]
 
 
@@ -24,10 +25,8 @@ class _Strict(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 # --- tools ---------------------------------------------------------------------------------------
 
 
-class Function(_Strict, tag="function"):
-    """A function of the client's own."""
-
-    name: str
+class _Function(_Strict):
+    name: Name
     parameters: Json | None = None
     description: str | None = None
     strict: bool | None = None
@@ -35,25 +34,42 @@ class Function(_Strict, tag="function"):
     allowed_callers: list[Literal["direct"]] | None = None
 
 
+class Function(_Function, tag="function"):
+    """A function of the client's own."""
+
+
+class SpacedFunction(_Function, kw_only=True):
+    """The same in a namespace."""
+
+    type: Literal["function"]
+
+
 class Namespace(_Strict, tag="namespace"):
     """Functions under a name that they share."""
 
-    name: str
-    tools: list[Function]
+    name: Name
+    tools: list[SpacedFunction]
     description: str | None = None
 
 
 class FunctionChoice(_Strict, tag="function"):
     """The function to call."""
 
-    name: str
+    name: Name
+
+
+class AllowedFunction(_Strict):
+    """A function that may be called."""
+
+    type: Literal["function"]
+    name: Name
 
 
 class AllowedTools(_Strict, tag="allowed_tools"):
     """Those of the tools that may be called."""
 
     mode: Literal["auto", "required"]
-    tools: list[FunctionChoice]
+    tools: list[AllowedFunction]
 
 
 # --- the request ---------------------------------------------------------------------------------
@@ -70,7 +86,7 @@ class ObjectFormat(_Strict, tag="json_object"):
 class SchemaFormat(_Strict, tag="json_schema"):
     """JSON of this schema."""
 
-    name: str
+    name: Name
     schema: Json
     description: str | None = None
     strict: bool | None = None

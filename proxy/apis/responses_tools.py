@@ -22,7 +22,7 @@ class Tools:
     def __init__(self, request: schema.Request) -> None:
         """Raises ``InvalidRequest``."""
         self._names: dict[str, tuple[str | None, str]] = {}
-        tools = [self._tool(place, *function) for place, function in _functions(request)]
+        tools = [self._tool(*found) for found in _functions(request)]
         self.chat = self._choose(request.tool_choice, tools)
         if tools and request.parallel_tool_calls is not None:
             self.chat["parallel_tool_calls"] = request.parallel_tool_calls
@@ -32,7 +32,10 @@ class Tools:
         return self._names.get(name, (None, name))
 
     def _tool(
-        self, place: str, namespace: schema.Namespace | None, function: schema.Function
+        self,
+        place: str,
+        namespace: schema.Namespace | None,
+        function: schema.Function | schema.SpacedFunction,
     ) -> Json:
         if function.defer_loading:
             raise unsupported(f"{place}.defer_loading", "a chat has all of its tools at once")
@@ -83,11 +86,11 @@ def chat_name(namespace: str | None, name: str) -> str:
 
 def _functions(
     request: schema.Request,
-) -> Iterator[tuple[str, tuple[schema.Namespace | None, schema.Function]]]:
+) -> Iterator[tuple[str, schema.Namespace | None, schema.Function | schema.SpacedFunction]]:
     """Each with where it is."""
     for number, tool in enumerate(request.tools or ()):
         if isinstance(tool, schema.Function):
-            yield f"tools.{number}", (None, tool)
+            yield f"tools.{number}", None, tool
         else:
             for index, function in enumerate(tool.tools):
-                yield f"tools.{number}.tools.{index}", (tool, function)
+                yield f"tools.{number}.tools.{index}", tool, function

@@ -13,6 +13,7 @@ MODELS = {
     "embeddings": ("vectors", "strict-vectors"),
     "messages": ("demo-chat", "strict-text"),
     "messages/count_tokens": ("demo-chat", "strict-text"),
+    "responses": ("demo-chat", "strict-text"),
     "rerank": ("vectors", "reranker"),
     "audio/transcriptions": ("whisper", "features"),
     "predict": ("demo-echo", "demo-echo"),

@@ -321,9 +321,22 @@ def test_what_changes_no_answer_is_taken(asked: Any) -> None:
         ({"tools": [{**WEATHER, "defer_loading": True}]}, "tools.0.defer_loading"),
         ({"tools": [{**WEATHER, "output_schema": {}}]}, "tools.0.output_schema"),
         ({"tools": [WEATHER, WEATHER]}, "tools.1.name"),
+        ({"tools": [{"type": "function", "name": ""}]}, "tools.0.name"),
         (
             {"tools": [{"type": "namespace", "name": "n", "tools": [{"type": "custom"}]}]},
             "tools.0.tools.0.type",
+        ),
+        (
+            {"tools": [{"type": "namespace", "name": "n", "tools": [{"name": "f"}]}]},
+            "tools.0.tools.0.type",
+        ),
+        (
+            {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [{"name": "f"}]}},
+            "tool_choice.tools.0.type",
+        ),
+        (
+            {"input": [{"type": "reasoning", "content": [{"text": "Hm."}]}]},
+            "input.0.content.0.type",
         ),
         ({"tools": [WEATHER], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
@@ -355,6 +368,11 @@ def test_what_a_chat_cannot_say_is_refused_by_its_name(asked: Any, param: str) -
 def test_what_is_not_stored_says_what_to_do_instead() -> None:
     with pytest.raises(InvalidRequest, match="send the items of earlier turns in `input`"):
         translate(previous_response_id="resp_1")
+
+
+def test_a_tool_that_openai_runs_says_what_to_do_instead() -> None:
+    with pytest.raises(InvalidRequest, match=r"'web_search'.* leave out those that OpenAI runs"):
+        translate(tools=[{"type": "web_search", "external_web_access": False}])
 
 
 @pytest.mark.parametrize(

@@ -1,267 +1,361 @@
-"""A streamed chat becomes the events of the Responses API, in the order that is published."""
+"""A streamed chat becomes the events of the Responses API, in the order it documents."""
 
 import json
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import httpx2
+import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 from proxy.apis.base import ApiStream
 from proxy.apis.responses import RESPONSES
 from proxy.errors import DeadlineExceeded, InvalidRequest, ProxyError, RateLimited, UpstreamFailed
+from tests.proxy.apis.chats import (
+    USAGE,
+    call,
+    chats,
+    chunk,
+    event,
+    grouped,
+    reasoning,
+    stream,
+    text,
+)
 
 Json = dict[str, Any]
 
-BEGINNING = ["response.created", "response.in_progress"]
-TEXT = [
-    "response.output_item.added",
-    "response.content_part.added",
-    "response.output_text.delta",
-    "response.output_text.done",
-    "response.content_part.done",
-    "response.output_item.done",
-]
-REASONING = [name.replace("output_text", "reasoning_text") for name in TEXT]
-REFUSAL = [name.replace("output_text", "refusal") for name in TEXT]
-CALL = [
-    "response.output_item.added",
-    "response.function_call_arguments.delta",
-    "response.function_call_arguments.done",
-    "response.output_item.done",
-]
-COMPLETED = ["response.completed"]
-DONE = b"data: [DONE]\n\n"
+# From the examples in OpenAI's documentation: "Streaming API responses", "Function calling", the
+# reference of the events, and its cookbook on models that show their reasoning.
+ORDERS: dict[str, list[str]] = json.loads(
+    Path(__file__).with_name("responses_events.json").read_text()
+)
 
 
-def new_stream(**fields: Any) -> ApiStream:
-    body = {"model": "llama", "input": "Hello", "stream": True, **fields}
+def new_renderer(**fields: Any) -> ApiStream:
+    body = {"model": "named", "input": "Hello", "stream": True, **fields}
     return RESPONSES.to_chat(json.dumps(body).encode()).stream()
 
 
-def chunk(delta: Json | None = None, finish_reason: str | None = None, **more: Any) -> bytes:
-    choices = [{"index": 0, "delta": delta or {}, "finish_reason": finish_reason}]
-    said = {"object": "chat.completion.chunk", "model": "m", "choices": choices, **more}
-    return b"data: " + json.dumps(said).encode() + b"\n\n"
+def rendered(events: Iterable[bytes], renderer: ApiStream | None = None) -> bytes:
+    renderer = renderer or new_renderer()
+    return b"".join([*map(renderer.feed, events), renderer.end()])
 
 
-def call(index: int | None, arguments: str, name: str | None = None, **more: Any) -> Json:
-    piece = {"index": index, "function": {"name": name, "arguments": arguments}, **more}
-    return {"tool_calls": [piece]}
-
-
-def read(events: bytes) -> list[Json]:
-    """The events' data, of which each names its event."""
+def read(data: bytes) -> list[Json]:
+    """Each event's data; its name is in it, too, and its number is its place."""
     found = []
-    for event in events.decode().split("\n\n")[:-1]:
-        name, data = event.split("\n")
-        said = json.loads(data.removeprefix("data: "))
-        assert name == f"event: {said['type']}"
-        found.append(said)
+    for number, each in enumerate(data.decode().split("\n\n")[:-1]):
+        name, said = each.split("\n")
+        parsed = json.loads(said.removeprefix("data: "))
+        assert name == f"event: {parsed['type']}"
+        assert parsed["sequence_number"] == number
+        found.append(parsed)
     return found
 
 
-def render(chunks: Iterable[bytes], stream: ApiStream | None = None) -> list[Json]:
-    stream = stream or new_stream()
-    return read(b"".join([*map(stream.feed, chunks), stream.end()]))
-
-
-def types(events: Iterable[Json]) -> list[str]:
-    """The types, of which deltas that follow each other are one."""
-    found: list[str] = []
-    for event in events:
-        if not (found and found[-1] == event["type"] and event["type"].endswith(".delta")):
-            found.append(event["type"])
-    return found
-
-
-@pytest.mark.parametrize(
-    ("deltas", "expected"),
-    [
-        ([{"role": "assistant", "content": ""}, {"content": "Hi"}, {"content": "!"}], TEXT),
-        ([{"reasoning_content": "Hm"}, {"reasoning": "."}, {"content": "Hi"}], REASONING + TEXT),
-        ([{"refusal": "No"}, {"refusal": "."}], REFUSAL),
-        ([call(0, "", "f", id="c"), call(0, '{"a"'), call(0, ":1}")], CALL),
-        ([{"content": "I look."}, call(0, "{}", "f", id="c")], TEXT + CALL),
-        (
-            [call(0, "", "f", id="a"), call(0, "{}"), call(1, "", "f", id="b"), call(1, "{}")],
-            CALL + CALL,
-        ),
-        ([], [name for name in TEXT if not name.endswith(".delta")]),
-    ],
-    ids=["text", "reasoning", "refusal", "call", "text and call", "parallel calls", "nothing"],
-)
-def test_events_are_in_the_order_that_is_published(deltas: list[Json], expected: list[str]) -> None:
-    events = render([*map(chunk, deltas), chunk(finish_reason="stop"), DONE])
-    assert types(events) == BEGINNING + expected + COMPLETED
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
-
-
-def test_a_texts_events_carry_it_under_the_same_ids() -> None:
-    events = render([chunk({"content": "Grüße"}), chunk({"content": ' "100%"'}, "stop"), DONE])
-    created, progress, added, part, first, second, text, part_done, done, completed = events
-    item = added["item"]
-    assert item["id"].startswith("msg_")
-    assert (item["status"], item["content"]) == ("in_progress", [])
-    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    for event in (part, first, second, text, part_done):
-        assert place.items() <= event.items()
-    whole = {"type": "output_text", "text": 'Grüße "100%"', "annotations": [], "logprobs": []}
-    assert part["part"] == {**whole, "text": ""}
-    assert [(event["delta"], event["logprobs"]) for event in (first, second)] == [
-        ("Grüße", []),
-        (' "100%"', []),
+def order(events: Iterable[Json]) -> list[str]:
+    """What each event is, without what it says."""
+    return [
+        " ".join(
+            str(part)
+            for part in (
+                said["type"],
+                said.get("item", {}).get("type"),
+                said.get("output_index"),
+            )
+            if part is not None
+        )
+        for said in events
     ]
-    assert (text["text"], part_done["part"]) == (whole["text"], whole)
-    assert done["item"] == {**item, "status": "completed", "content": [whole]}
-    assert done["output_index"] == 0
-    assert completed["response"]["output"] == [done["item"]]
-    assert completed["response"]["status"] == "completed"
-    for event in (created, progress):
-        assert event["response"]["status"] == "in_progress"
-        assert event["response"]["output"] == []
-        assert event["response"]["usage"] is event["response"]["completed_at"] is None
-    assert len({event["response"]["id"] for event in (created, progress, completed)}) == 1
 
 
-def test_parallel_calls_are_told_apart() -> None:
-    chunks = [
-        chunk(call(0, "", "f", id="call_a")),
-        chunk(call(0, '{"a":')),
-        chunk(call(0, "1}")),
-        chunk(call(1, '{"b":2}', "g", id="call_b"), "tool_calls"),
-        DONE,
-    ]
-    events = render(chunks)
-    items = [event["item"] for event in events if event["type"] == "response.output_item.done"]
-    assert [(item["call_id"], item["name"], item["arguments"]) for item in items] == [
-        ("call_a", "f", '{"a":1}'),
-        ("call_b", "g", '{"b":2}'),
-    ]
-    deltas = [event for event in events if event["type"].endswith("arguments.delta")]
-    assert [(delta["output_index"], delta["delta"]) for delta in deltas] == [
-        (0, '{"a":'),
-        (0, "1}"),
-        (1, '{"b":2}'),
-    ]
-    assert [delta["item_id"] for delta in deltas] == [items[0]["id"]] * 2 + [items[1]["id"]]
-    assert events[-1]["response"]["output"] == items
+def output(data: bytes) -> list[Json]:
+    """What the whole answer has at the end."""
+    items: list[Json] = read(data)[-1]["response"]["output"]
+    return items
 
 
-def test_calls_whose_pieces_alternate_are_open_together() -> None:
-    chunks = [
-        chunk(call(0, '{"a":', "f", id="a")),
-        chunk(call(1, '{"b":', "g", id="b")),
-        chunk(call(0, "1}")),
-        chunk(call(1, "2}")),
-    ]
-    output = render(chunks)[-1]["response"]["output"]
-    assert [item["arguments"] for item in output] == ['{"a":1}', '{"b":2}']
+class Client:
+    """The official client, which is answered with the data at hand."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        http = httpx2.Client(transport=httpx2.MockTransport(self._answer))
+        self._client = openai.OpenAI(api_key="key", base_url="http://x", http_client=http)
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        headers = {"content-type": "text/event-stream"}
+        return httpx2.Response(200, headers=headers, content=self._data)
+
+    def read(self, data: bytes) -> tuple[Response, list[Any]]:
+        """The answer at its end, and the events."""
+        self._data = data
+        events = list(self._client.responses.create(model="named", input="Hello", stream=True))
+        return events[-1].response, events  # type: ignore[union-attr]
+
+    def read_to_its_end(self, data: bytes) -> Response:
+        """What the client puts together, of an answer that is complete."""
+        self._data = data
+        with self._client.responses.stream(model="named", input="Hello") as stream:
+            return stream.get_final_response()
+
+    def read_chat(self, events: list[bytes]) -> ChatCompletion:
+        """The same of a chat."""
+        self._data = b"".join(events)
+        with self._client.chat.completions.stream(model="named", messages=[]) as stream:
+            for _ in stream:
+                pass
+            return stream.current_completion_snapshot
 
 
-def test_calls_without_an_index_begin_with_their_id() -> None:
-    chunks = [chunk(call(None, "{}", "f", id="a")), chunk(call(None, "{}", "f", id="b"))]
-    output = render(chunks)[-1]["response"]["output"]
-    assert [item["call_id"] for item in output] == ["a", "b"]
+@cache
+def client() -> Client:
+    return Client()
 
 
-def test_a_call_begins_when_its_name_is_known() -> None:
-    chunks = [chunk(call(0, '{"a"', id="c")), chunk(call(0, ":1}", "f"))]
-    events = render(chunks)
-    assert types(events) == BEGINNING + CALL + COMPLETED
-    assert events[-1]["response"]["output"][0]["arguments"] == '{"a":1}'
-
-
-def test_one_that_never_gets_a_name_is_the_models_failure() -> None:
-    with pytest.raises(UpstreamFailed, match="without its name"):
-        render([chunk(call(0, "{}", id="c"))])
-
-
-def test_a_call_that_goes_on_behind_its_end_is_the_models_failure() -> None:
-    stream = new_stream()
-    stream.feed(chunk(call(0, "{}", "f", id="a")) + chunk(call(1, "{}", "f", id="b")))
-    stream.feed(chunk(call(0, " \n")))  # says nothing
-    with pytest.raises(UpstreamFailed, match="told apart"):
-        stream.feed(chunk(call(0, "{}")))
-
-
-def test_a_namespace_comes_back() -> None:
-    function = {"type": "function", "name": "f"}
-    stream = new_stream(tools=[{"type": "namespace", "name": "n", "tools": [function]}])
-    events = render([chunk(call(0, "{}", "n__f", id="c"))], stream)
-    (item,) = events[-1]["response"]["output"]
-    assert (item["namespace"], item["name"]) == ("n", "f")
-
-
-@pytest.mark.parametrize(
-    ("finish_reason", "reason"),
-    [("length", "max_output_tokens"), ("content_filter", "content_filter")],
-)
-def test_an_answer_that_is_cut_off_ends_as_incomplete(finish_reason: str, reason: str) -> None:
-    chunks = [chunk({"reasoning": "Hm"}), chunk({"content": "Once"}, finish_reason), DONE]
-    events = render(chunks)
-    assert types(events) == BEGINNING + REASONING + TEXT + ["response.incomplete"]
-    response = events[-1]["response"]
-    assert (response["status"], response["incomplete_details"]) == (
-        "incomplete",
-        {"reason": reason},
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("name", "events"),
+        [
+            ("text", stream(text("Hello", "!"))),
+            ("function call", stream(call(0, "look", '{"city"', ':"Oslo"}'))),
+            (
+                "parallel function calls",
+                stream(call(0, "look", '{"a"', ":1}"), call(1, "read", '{"b"', ":2}")),
+            ),
+            ("refusal", stream([chunk({"refusal": "I"}), chunk({"refusal": " won't."})])),
+            ("reasoning", stream(reasoning("Well", "…"), text("So", "."))),
+            ("reasoning", stream(reasoning("Well", "…", name="reasoning"), text("So", "."))),
+        ],
     )
-    assert [item["status"] for item in response["output"]] == ["completed", "incomplete"]
+    def test_it_is_that_of_the_documentation(self, name: str, events: list[bytes]) -> None:
+        assert order(read(rendered(events))) == ORDERS[name]
+
+    def test_an_answer_without_a_word_has_an_empty_text(self) -> None:
+        told = [
+            each for each in ORDERS["text"] if not each.startswith("response.output_text.delta")
+        ]
+        assert order(read(rendered(stream()))) == told
+
+    def test_a_text_is_told_under_the_same_ids(self) -> None:
+        events = read(rendered(stream(text("Grüße", ' "100%"'))))
+        created, progress, added, part, first, second, said, part_done, done, completed = events
+        item = added["item"]
+        assert item["id"].startswith("msg_")
+        assert (item["status"], item["content"]) == ("in_progress", [])
+        place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+        for each in (part, first, second, said, part_done):
+            assert place.items() <= each.items()
+        whole = {"type": "output_text", "text": 'Grüße "100%"', "annotations": [], "logprobs": []}
+        assert part["part"] == {**whole, "text": ""}
+        assert [first["delta"], second["delta"]] == ["Grüße", ' "100%"']
+        assert first["logprobs"] == said["logprobs"] == []
+        assert (said["text"], part_done["part"]) == (whole["text"], whole)
+        assert done["item"] == {**item, "status": "completed", "content": [whole]}
+        assert completed["response"]["output"] == [done["item"]]
+        for each in (created, progress):
+            assert (each["response"]["status"], each["response"]["output"]) == ("in_progress", [])
+            assert each["response"]["usage"] is each["response"]["completed_at"] is None
+        assert len({each["response"]["id"] for each in (created, progress, completed)}) == 1
+
+    def test_two_answers_have_no_id_in_common(self) -> None:
+        one, other = (read(rendered(stream(text("x"))))[-1]["response"] for _ in range(2))
+        assert one["id"] != other["id"]
+        assert one["output"][0]["id"] != other["output"][0]["id"]
 
 
-def test_usage_is_what_the_container_tells_last() -> None:
-    counts = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
-    last = {**counts, "completion_tokens": 5, "total_tokens": 8}
-    usage = b"data: " + json.dumps({"choices": [], "usage": last}).encode() + b"\n\n"
-    events = render([chunk({"content": "x"}, "stop", usage=counts), usage, DONE])
-    assert events[-1]["response"]["usage"] == {
-        "input_tokens": 3,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": 5,
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": 8,
-    }
+class TestCalls:
+    def test_parallel_ones_are_told_apart(self) -> None:
+        events = read(rendered(stream(call(0, "look", "{}"), call(1, "read", '{"a":', "1}"))))
+        done = [each["item"] for each in events if each["type"] == "response.output_item.done"]
+        assert [(item["call_id"], item["name"], item["arguments"]) for item in done] == [
+            ("call_0", "look", "{}"),
+            ("call_1", "read", '{"a":1}'),
+        ]
+        deltas = [each for each in events if each["type"].endswith("arguments.delta")]
+        assert [(delta["item_id"], delta["delta"]) for delta in deltas] == [
+            (done[0]["id"], "{}"),
+            (done[1]["id"], '{"a":'),
+            (done[1]["id"], "1}"),
+        ]
+
+    def test_those_whose_pieces_alternate_are_open_together(self) -> None:
+        first, second = call(0, "look", '{"a":', "1}"), call(1, "read", '{"b":', "2}")
+        mixed = [first[0], second[0], first[1], second[1], first[2], second[2]]
+        renderer = new_renderer()
+        assert all(renderer.feed(each) for each in mixed)  # nothing waits
+        assert [item["arguments"] for item in output(rendered(stream(mixed)))] == [
+            '{"a":1}',
+            '{"b":2}',
+        ]
+
+    def test_those_that_have_no_index_are_told_by_their_names(self) -> None:
+        def unnumbered(name: str) -> bytes:
+            function = {"name": name, "arguments": "{}"}
+            return chunk({"tool_calls": [{"type": "function", "function": function}]})
+
+        items = output(rendered(stream([unnumbered("look"), unnumbered("read")])))
+        assert [item["name"] for item in items] == ["look", "read"]
+        ids = {item["call_id"] for item in items}
+        assert len(ids) == 2
+        assert all(each.startswith("call_") for each in ids)
+
+    def test_one_begins_when_its_name_is_known(self) -> None:
+        pieces: list[Json] = [
+            {"id": "c", "function": {"arguments": '{"a"'}},
+            {"function": {"name": "look"}},
+        ]
+        chunks = [chunk({"tool_calls": [{"index": 0, **piece}]}) for piece in pieces]
+        (item,) = output(rendered(stream(chunks, call(0, "look", ":1}"))))
+        assert (item["call_id"], item["arguments"]) == ("c", '{"a":1}')
+
+    def test_one_that_never_gets_a_name_is_a_failure(self) -> None:
+        with pytest.raises(UpstreamFailed, match="without its name"):
+            rendered([chunk({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]})])
+
+    def test_more_of_one_that_is_over_is_a_failure(self) -> None:
+        renderer = new_renderer()
+        blank, more = call(0, "look", " \n", "{}")[1:]
+        for each in [*call(0, "look", "{}"), *text("So."), blank]:
+            renderer.feed(each)
+        with pytest.raises(UpstreamFailed, match="told apart"):
+            renderer.feed(more)
+
+    def test_a_namespace_comes_back(self) -> None:
+        function = {"type": "function", "name": "look"}
+        space = {"type": "namespace", "name": "around", "tools": [function]}
+        data = rendered(stream(call(0, "around__look", "{}")), new_renderer(tools=[space]))
+        (item,) = output(data)
+        assert (item["namespace"], item["name"]) == ("around", "look")
 
 
-def test_other_choices_are_passed_over() -> None:
-    other = b'data: {"choices":[{"index":1,"delta":{"content":"other"}}]}\n\n'
-    output = render([chunk({"content": "first"}), other])[-1]["response"]["output"]
-    assert [item["content"][0]["text"] for item in output] == ["first"]
+class TestEnd:
+    @pytest.mark.parametrize(
+        ("finish_reason", "reason"),
+        [("length", "max_output_tokens"), ("content_filter", "content_filter")],
+    )
+    def test_one_that_is_cut_off_says_why(self, finish_reason: str, reason: str) -> None:
+        events = stream(reasoning("Hm"), text("Once"), finish_reason=finish_reason)
+        response = read(rendered(events))[-1]
+        assert response["type"] == "response.incomplete"
+        assert response["response"]["status"] == "incomplete"
+        assert response["response"]["incomplete_details"] == {"reason": reason}
+        statuses = [item["status"] for item in response["response"]["output"]]
+        assert statuses == ["completed", "incomplete"]
+
+    def test_a_word_that_is_not_known_is_an_end(self) -> None:
+        data = rendered(stream(text("Hi"), finish_reason="something_new"))
+        assert read(data)[-1]["type"] == "response.completed"
+
+    def test_usage_is_what_the_container_tells_last(self) -> None:
+        told = {
+            **USAGE,
+            "prompt_tokens_details": {"cached_tokens": 8},
+            "completion_tokens_details": {"reasoning_tokens": 2},
+        }
+        early = event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+        data = rendered([early, *text("Hi"), event({"choices": [], "usage": told})])
+        assert read(data)[-1]["response"]["usage"] == {
+            "input_tokens": USAGE["prompt_tokens"],
+            "input_tokens_details": {"cached_tokens": 8, "cache_write_tokens": 0},
+            "output_tokens": USAGE["completion_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 2},
+            "total_tokens": USAGE["total_tokens"],
+        }
+
+    def test_usage_that_is_not_told_is_not_made_up(self) -> None:
+        assert read(rendered(text("Hi")))[-1]["response"]["usage"] is None
+
+    def test_other_choices_are_passed_over(self) -> None:
+        other = event({"choices": [{"index": 1, "delta": {"content": "other"}}]})
+        (item,) = output(rendered([*text("first"), other]))
+        assert [part["text"] for part in item["content"]] == ["first"]
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (UpstreamFailed("the model failed"), "server_error"),
-        (DeadlineExceeded("too late"), "server_error"),
-        (RateLimited("too many"), "rate_limit_exceeded"),
-        (InvalidRequest("too long"), "invalid_prompt"),
-    ],
-)
-def test_a_failure_ends_it_with_what_was_said_until_then(error: ProxyError, code: str) -> None:
-    stream = new_stream()
-    events = read(stream.feed(chunk({"content": "Half"})) + stream.fail(error))
-    assert types(events) == BEGINNING + TEXT[:3] + ["response.failed"]
-    response = events[-1]["response"]
-    assert (response["status"], response["completed_at"]) == ("failed", None)
-    assert response["error"] == {"code": code, "message": error.message}
-    (item,) = response["output"]
-    assert (item["status"], item["content"][0]["text"]) == ("incomplete", "Half")
-    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (UpstreamFailed("the model failed"), "server_error"),
+            (DeadlineExceeded("too late"), "server_error"),
+            (RateLimited("too many"), "rate_limit_exceeded"),
+            (InvalidRequest("too long"), "invalid_prompt"),
+        ],
+    )
+    def test_one_ends_it_with_what_was_said_until_then(self, error: ProxyError, code: str) -> None:
+        renderer = new_renderer()
+        events = read(renderer.feed(text("Half")[0]) + renderer.fail(error))
+        assert order(events) == [*ORDERS["text"][:5], "response.failed"]
+        response = events[-1]["response"]
+        assert (response["status"], response["completed_at"]) == ("failed", None)
+        assert response["error"] == {"code": code, "message": error.message}
+        (item,) = response["output"]
+        assert (item["status"], item["content"][0]["text"]) == ("incomplete", "Half")
+
+    def test_one_before_the_first_chunk_has_a_beginning_too(self) -> None:
+        events = read(new_renderer().fail(UpstreamFailed("the model failed")))
+        assert order(events) == [*ORDERS["text"][:2], "response.failed"]
+
+    def test_one_while_events_are_made_loses_none_of_them(self) -> None:
+        renderer = new_renderer()
+        with pytest.raises(UpstreamFailed) as failed:
+            renderer.feed(text("Half")[0] + b"data: no JSON\n\n")
+        events = read(renderer.fail(failed.value))
+        assert order(events) == [*ORDERS["text"][:5], "response.failed"]
 
 
-def test_a_failure_before_the_first_chunk_has_a_beginning_too() -> None:
-    events = read(new_stream().fail(UpstreamFailed("the model failed")))
-    assert types(events) == [*BEGINNING, "response.failed"]
-
-
-def test_a_failure_while_events_are_made_loses_none_of_them() -> None:
-    stream = new_stream()
-    with pytest.raises(UpstreamFailed) as failed:
-        stream.feed(chunk({"content": "Half"}) + b"data: no JSON\n\n")
-    assert types(read(stream.fail(failed.value)))[-2:] == [TEXT[2], "response.failed"]
-
-
-def test_two_streams_have_no_id_in_common() -> None:
-    one, other = (render([chunk({"content": "x"})])[-1]["response"] for _ in range(2))
-    assert one["id"] != other["id"]
-    assert one["output"][0]["id"] != other["output"][0]["id"]
+@settings(deadline=None)
+@given(chats(), st.lists(st.integers(1, 9), max_size=20))
+def test_the_client_reads_what_the_chat_says(events: list[bytes], sizes: list[int]) -> None:
+    data = rendered(grouped(events, sizes))
+    chat = client().read_chat(events)
+    response, told = client().read(data)
+    choice = chat.choices[0]
+    thought: Any = choice.message.model_extra or {}
+    assert response.output_text == (choice.message.content or "")
+    assert "".join(
+        part.text
+        for item in response.output
+        if item.type == "reasoning"
+        for part in item.content or ()
+    ) == (thought.get("reasoning_content") or thought.get("reasoning") or "")
+    calls = [
+        (item.call_id, item.name, item.arguments)
+        for item in response.output
+        if item.type == "function_call"
+    ]
+    assert calls == [
+        (each.id, each.function.name, each.function.arguments)
+        for each in choice.message.tool_calls or ()
+        if each.type == "function"
+    ]
+    assert response.usage
+    assert chat.usage
+    assert response.usage.input_tokens == chat.usage.prompt_tokens
+    assert response.usage.output_tokens == chat.usage.completion_tokens
+    # The pieces and the ends of the items say the same, under ids that stay.
+    for index, item in enumerate(response.output):
+        own = [each for each in told if getattr(each, "output_index", None) == index]
+        assert own[-1].item == item
+        assert {getattr(each, "item_id", item.id) for each in own} == {item.id}
+        deltas = [each.delta for each in own if each.type.endswith(".delta")]
+        assert "".join(deltas) == next(
+            getattr(each, name)
+            for each in own
+            for name in ("text", "arguments")
+            if each.type.endswith(f"{name}.done")
+        )
+    if choice.finish_reason == "length":
+        assert response.status == "incomplete"
+    else:
+        assert response.status == "completed"
+        parsed = client().read_to_its_end(data)
+        assert parsed.output_text == response.output_text
+        assert [item.id for item in parsed.output] == [item.id for item in response.output]
