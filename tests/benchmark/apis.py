@@ -17,10 +17,14 @@ _ASKED = {"model": PACED, "stream": True, "messages": [{"role": "user", "content
 # By the name of its figure, the path and the body that ask for a stream of the same chunks.
 APIS = {
     "chat": ("/v1/chat/completions", _ASKED),
+    "responses": ("/v1/responses", {"model": PACED, "stream": True, "input": "Hello"}),
     "messages": ("/v1/messages", {**_ASKED, "max_tokens": 1000}),
 }
 
 _TURNS = 3
+
+# Of each stream. They are not counted as they arrive: some APIs tell the whole text once more.
+_CHUNKS = int(PACED.rpartition("-")[2])
 
 
 def measure_apis(site: Site, plan: Plan, results: Results) -> None:
@@ -42,8 +46,8 @@ def chunks(bench: Bench) -> Figures:
                 connections=STREAMS,
                 requests=[http.request(path, json.dumps(body).encode(), headers)],
             )
-            if done.errors or not done.chunks:
-                raise Failed(f"{path}: {done.errors} errors, {done.chunks} chunks")
+            if done.errors or not done.streams:
+                raise Failed(f"{path}: {done.errors} errors, {done.streams} streams")
             used[name] += done.gateway_cpu
-            seen[name] += done.chunks
+            seen[name] += done.streams * _CHUNKS
     return {f"{name}_chunk_cpu_us": used[name] / seen[name] * 1e6 for name in APIS}

@@ -138,6 +138,11 @@ TARGETS = (
         *(3.5, 2.5, "x"),
     ),
     Target(
+        "the same through OpenAI's Responses API, against a chat",
+        _beside_chat("responses"),
+        *(1.25, 1.1, "x"),
+    ),
+    Target(
         "the same through Anthropic's Messages API, against a chat",
         _beside_chat("messages"),
         *(1.25, 1.1, "x"),
