@@ -145,7 +145,11 @@ def read_completion(body: bytes) -> tuple[Chat, Choice, Message]:
     chat = _read(body)
     choice = chat.choice
     if chat.error is not None or choice is None or choice.message is None:
-        if failure := find_failure(msgspec.json.decode(body)):
+        try:
+            said = msgspec.json.decode(body)  # all of it, as what has been read was not
+        except (ValueError, RecursionError) as exc:
+            raise _no_chat(exc) from exc
+        if failure := find_failure(said):
             raise failure
         raise UpstreamFailed(_NO_CHAT)
     return chat, choice, choice.message

@@ -34,6 +34,8 @@ def decode_request(decoder: msgspec.json.Decoder[T], body: bytes, place: str = "
     if body.count(b"[") + body.count(b"{") > MOST_PARTS:
         raise InvalidRequest(f"the request body has more than {MOST_PARTS} lists and objects")
     try:
+        if not body.isascii():
+            body.decode()  # for what is passed on as it is, the decoder does not look into
         return decoder.decode(body)
     except msgspec.ValidationError as exc:
         raise _misfit(str(exc), place) from exc

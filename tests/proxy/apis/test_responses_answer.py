@@ -115,6 +115,12 @@ def test_what_is_no_completion_is_the_models_failure(message: Any) -> None:
         answer(message)
 
 
+def test_what_is_no_text_at_all_is_the_models_failure_too() -> None:
+    translated = RESPONSES.to_chat(b'{"model":"llama","input":"Hello"}')
+    with pytest.raises(UpstreamFailed):
+        translated.whole(b'{"other":"\xff"}')
+
+
 def test_a_failure_in_it_is_that_of_the_container() -> None:
     with pytest.raises(UpstreamFailed, match="out of memory"):
         answer(None, error={"message": "out of memory", "code": 500})

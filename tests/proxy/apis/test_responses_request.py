@@ -376,7 +376,15 @@ def test_a_tool_that_openai_runs_says_what_to_do_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"model":"m"', b'{"model":"m"}', b'{"model":"m","input":"\xff"}']
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"model":"m"',
+        b'{"model":"m"}',
+        b'{"model":"m","input":"\xff"}',
+        b'{"model":"m","input":"x","tools":[{"type":"function","name":"f","parameters":{"a":"\xff"}}]}',
+    ],
 )
 def test_a_body_that_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidRequest):
