@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 TARGETS = (
-    "dialects",
-    "eventstream",
-    "forms",
     "apis",
     "dialects",
     "eventstream",
+    "forms",
     "http_request",
     "http_response",
     "routing",
