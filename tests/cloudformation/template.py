@@ -1,4 +1,4 @@
-"""What the template comes to with given parameters, in any region, before anything is made."""
+"""What a template comes to with given parameters, in any region, before anything is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,17 @@ from moto.cloudformation.parsing import ResourceMap, clean_json
 from tests.emulator.names import ACCOUNT
 
 PATH = Path(__file__).parents[2] / "cloudformation/instance.yaml"
+FLEET = PATH.with_name("fleet.yaml")
 
 NEEDED = {"KeyName": "my-key", "VpcId": "vpc-1", "SubnetId": "subnet-1"}
+NEEDED_BY_FLEET = {
+    "VpcId": "vpc-1",
+    "SubnetIds": "subnet-1,subnet-2",
+    "ReleaseBucket": "releases",
+    "ReleaseVersion": "0.1.0-0123456789ab",
+    "ReleaseSha256": "5f" * 32,
+    "HostSecret": f"arn:aws:secretsmanager:us-east-1:{ACCOUNT}:secret:fleet-a1b2c3",
+}
 KEY = "0b7c7a5e-2f3d-4a6b-8c9d-0e1f2a3b4c5d"
 
 
@@ -62,15 +71,20 @@ class _Unmade(ResourceMap):
 
 
 @cache
-def read() -> dict[str, Any]:
+def read(path: Path = PATH) -> dict[str, Any]:
     """The template as it is written, its functions in their long form."""
-    template: dict[str, Any] = Stack.parse_template(PATH.read_text())
+    template: dict[str, Any] = Stack.parse_template(path.read_text())
     return template
 
 
 def resolve(region: str = "us-east-1", **parameters: str) -> Resolved:
-    """The template with these parameters; those it needs are put in."""
+    """The template of one instance with these parameters; those it needs are put in."""
     return resolve_all(read(), {**NEEDED, **parameters}, region)
+
+
+def resolve_fleet(region: str = "us-east-1", **parameters: str) -> Resolved:
+    """The same of a fleet's template."""
+    return resolve_all(read(FLEET), {**NEEDED_BY_FLEET, **parameters}, region)
 
 
 def resolve_all(
