@@ -11,13 +11,13 @@ import logging
 from collections import Counter as Tally
 from contextlib import suppress
 
-import valkey.asyncio
 from valkey.exceptions import ValkeyError
 
 from proxy.counts import HostCounts, Taken
 from proxy.errors import Unavailable
 from proxy.keys import KeyLimits
 from proxy.log import log_fields
+from proxy.valkey_client import make_client
 from proxy.windows import Counter, Windows
 
 logger = logging.getLogger(__name__)
@@ -108,12 +108,7 @@ class ValkeyCounts:
 
     def __init__(self, url: str, windows: Windows, *, opens: bool) -> None:
         """``opens``: while the server is away, each host counts for itself; else all is refused."""
-        self._client = valkey.asyncio.Valkey.from_url(
-            url,
-            max_connections=_CONNECTIONS,
-            socket_connect_timeout=_WAIT_SECONDS,
-            socket_timeout=_WAIT_SECONDS,
-        )
+        self._client = make_client(url, seconds=_WAIT_SECONDS, connections=_CONNECTIONS)
         self._take = self._client.register_script(_TAKE)
         self._add = self._client.register_script(_ADD)
         self._tell = self._client.register_script(_TELL)
@@ -150,7 +145,7 @@ class ValkeyCounts:
             count = self._windows.in_use(name) + 1 if limits.max_concurrent else 0
             keys = [_KEY.format(name, what) for what in ("requests", "tokens", "in_use")]
             most = [limits.requests_per_minute, limits.tokens_per_minute]
-            arguments = [*most, self._windows.host, count, _BELIEVED_SECONDS]
+            arguments: list[int | str] = [*most, self._windows.host, count, _BELIEVED_SECONDS]
             try:
                 async with asyncio.timeout(_WAIT_SECONDS):
                     requests, tokens, refused, wait, others = await self._take(keys, arguments)

@@ -44,7 +44,14 @@ LAYERS = (
         "proxy.sealing",
     ),
     ("proxy.labels",),
-    ("proxy.key_file", "proxy.counts", "proxy.figures", "proxy.metrics", "proxy.otlp"),
+    (
+        "proxy.key_file",
+        "proxy.counts",
+        "proxy.figures",
+        "proxy.metrics",
+        "proxy.otlp",
+        "proxy.valkey_client",
+    ),
     ("proxy.traces", "proxy.valkey_counts"),
     ("proxy.credentials", "proxy.refusals", "proxy.waking", "proxy.dialects"),
     (

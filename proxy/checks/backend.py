@@ -10,6 +10,7 @@ from valkey.exceptions import ValkeyError
 from proxy.checks.finding import Finding, failed, ok, skipped, warning
 from proxy.config import LOCAL, LimitsConfig
 from proxy.tables import masked
+from proxy.valkey_client import tls_options
 
 _SECONDS = 3.0
 
@@ -21,7 +22,10 @@ def check_backend(limits: LimitsConfig) -> list[Finding]:
     try:
         with closing(
             valkey.Valkey.from_url(
-                limits.backend, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS
+                limits.backend,
+                socket_connect_timeout=_SECONDS,
+                socket_timeout=_SECONDS,
+                **tls_options(limits.backend),
             )
         ) as server:
             server.ping()

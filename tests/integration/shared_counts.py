@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -18,10 +18,14 @@ _START_SECONDS = 10.0
 
 
 class CountsServer:
-    """Keeps nothing on disk; can be stopped and go on."""
+    """Keeps nothing on disk; can be stopped and go on.
 
-    def __init__(self, directory: Path) -> None:
+    With a certificate and its private key (PEM), it speaks TLS alone.
+    """
+
+    def __init__(self, directory: Path, pair: tuple[bytes, bytes] | None = None) -> None:
         self._directory = directory
+        self._pair = pair
 
     def __enter__(self) -> Self:
         if reason := machine.provide(PROGRAM, PACKAGE):
@@ -40,7 +44,7 @@ class CountsServer:
     @property
     def url(self) -> str:
         """What a proxy is configured with."""
-        return f"valkey://:{PASSWORD}@127.0.0.1:{self.port}"
+        return f"valkey{'s' if self._pair else ''}://:{PASSWORD}@127.0.0.1:{self.port}"
 
     def freeze(self) -> None:
         """Have it answer nothing; connections to it still open."""
@@ -68,8 +72,19 @@ class CountsServer:
             self._process.wait()  # the port was taken in between
 
     def _starts(self) -> bool:
-        settings = {"port": self.port, "bind": "127.0.0.1", "save": "", "dir": self._directory}
+        settings: dict[str, Any] = {
+            "port": self.port,
+            "bind": "127.0.0.1",
+            "save": "",
+            "dir": self._directory,
+        }
         settings["requirepass"] = PASSWORD
+        if self._pair:
+            names = ("tls-cert-file", "tls-key-file")
+            for name, content in zip(names, self._pair, strict=True):
+                settings[name] = self._directory / name
+                settings[name].write_bytes(content)
+            settings |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no"}
         line = [PROGRAM, *(part for name in settings for part in (f"--{name}", settings[name]))]
         self._process = subprocess.Popen([*map(str, line)], stdout=subprocess.DEVNULL)
         return self._answers()
