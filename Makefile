@@ -8,13 +8,15 @@ MINUTES ?= 30
 # For hosts without a package index: Amazon Linux 2023 has glibc 2.34.
 PYTHON_VERSION ?= 3.11
 ARCH ?= x86_64
+# One with Ansible, whose collections go along.
+ANSIBLE_PYTHON ?= $(PYTHON)
 PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux_2_34,--platform $(tag)_$(ARCH))
 
 # What `GET /docs` serves, from the npm registry.
 SWAGGER_UI := 5.35.0
 DOCS := proxy/assets/docs
 
-.PHONY: demo demo-llm test fuzz soak lint bench bench-quick wheelhouse docs-assets clean
+.PHONY: demo demo-llm test fuzz soak lint bench bench-quick wheelhouse release docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -46,12 +48,20 @@ bench: $(VENV)/installed ## the proxy beside other gateways, which it installs i
 bench-quick: $(VENV)/installed ## a short round of the same, written to .bench/results
 	@$(RUN) -m tests.benchmark --quick --results .bench/results
 
+# Downloads what a lock file names into .wheelhouse.
+DOWNLOAD = $(PYTHON) -m pip download -qq --disable-pip-version-check --dest .wheelhouse --require-hashes \
+  --only-binary=:all: --python-version $(PYTHON_VERSION) $(PLATFORMS) -r
+
 wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for Graviton
 	@echo "Downloading wheels for Python $(PYTHON_VERSION) on $(ARCH) into .wheelhouse…"
 	@for lock in requirements.txt roles/certificates/files/certbot-requirements.txt; do \
-	  $(PYTHON) -m pip download -qq --disable-pip-version-check --dest .wheelhouse --require-hashes \
-	    --only-binary=:all: --python-version $(PYTHON_VERSION) $(PLATFORMS) -r $$lock || exit 1; done
+	  $(DOWNLOAD) $$lock || exit 1; done
 	@echo "Done: ansible-playbook playbooks/site.yml -e python_wheelhouse=$(CURDIR)/.wheelhouse"
+
+release: ## what instances of a fleet install themselves from, in .release; ARCH=aarch64 for Graviton
+	@$(DOWNLOAD) requirements.txt
+	@$(DOWNLOAD) roles/fleet/files/ansible-requirements.txt
+	@$(ANSIBLE_PYTHON) roles/fleet/files/pack.py --arch $(ARCH)
 
 docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs npm
 	@cd $(DOCS) && npm pack --silent swagger-ui-dist@$(SWAGGER_UI) && \
@@ -60,7 +70,7 @@ docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs np
 	  sha256sum --check SHA256SUMS
 
 clean:
-	rm -rf $(VENV) .venv-llm .venv-fuzz .fuzz .bench .wheelhouse .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-llm .venv-fuzz .fuzz .bench .wheelhouse .release .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 
 $(VENV)/installed: requirements.txt requirements-dev.txt pyproject.toml
 	@echo "Installing the locked dependencies into $(VENV), about a minute on the first run…"

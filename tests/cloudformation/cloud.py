@@ -34,10 +34,11 @@ _FAILED = "The following resource(s) failed to create: [{}]. Rollback requested 
 
 
 class Cloud:
-    """Its state is the process's, so one at a time."""
+    """Its state is the process's, so one at a time. It listens at an address of this machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = HOST) -> None:
         self._running = ExitStack()
+        self._address = address
         self.url = ""
         self.vpc = ""
         self.subnet = ""
@@ -47,7 +48,7 @@ class Cloud:
         log = logging.getLogger("werkzeug")
         self._running.callback(log.setLevel, log.level)
         log.setLevel(logging.ERROR)
-        server = ThreadedMotoServer(ip_address=HOST, port=0, verbose=False)
+        server = ThreadedMotoServer(ip_address=self._address, port=0, verbose=False)
         server.start()
         self._running.callback(server.stop)
         host, port = server.get_host_and_port()

@@ -1,5 +1,6 @@
 """What AWS does and moto does not: secrets in a stack, public addresses, change sets, updates."""
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
@@ -17,6 +18,7 @@ from moto.ec2.models.security_groups import SecurityGroupIngress
 from moto.secretsmanager.models import secretsmanager_backends
 
 from tests.cloudformation.changes import Change, between
+from tests.cloudformation.moto_fleet import FLEET_GAPS
 from tests.cloudformation.template import Resolved, resolve_all
 
 _Image = Callable[[ResourceMap, str, str], str]
@@ -48,7 +50,7 @@ class Secret(CloudFormationModel):
         properties = cloudformation_json["Properties"]
         secret, _version = secretsmanager_backends[account_id][region_name]._add_secret(
             resource_name,
-            secret_string=properties["SecretString"],
+            secret_string=properties.get("SecretString", secrets.token_hex(32)),
             description=properties["Description"],
             tags=properties["Tags"],
         )
@@ -63,6 +65,8 @@ class Secret(CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> "Secret":
+        if "SecretString" not in cloudformation_json["Properties"]:
+            return original_resource
         secretsmanager_backends[account_id][region_name].put_secret_value(
             secret_id=original_resource.physical_resource_id,
             secret_string=cloudformation_json["Properties"]["SecretString"],
@@ -98,8 +102,11 @@ def filled() -> Iterator[None]:
             (CloudFormationBackend, "_resolve_update_parameters", _resolve_update_parameters),
             (ResourceMap, "update", _update),
             (SecurityGroupIngress, "delete", _revoke),
+            *FLEET_GAPS,
         ):
-            patches.enter_context(patch.object(owner, name, replacement, create=name == "delete"))
+            patches.enter_context(
+                patch.object(owner, name, replacement, create=name not in dir(owner))
+            )
         yield
 
 

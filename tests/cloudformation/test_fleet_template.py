@@ -22,8 +22,7 @@ ADDED_ACTIONS = {
     "secretsmanager:GetSecretValue",
     "autoscaling:CompleteLifecycleAction",
 }
-# moto takes the first part of an attribute's name alone; cfn-lint sees to the rest.
-VALKEY = "<Valkey.PrimaryEndPoint>:<Valkey.PrimaryEndPoint>"
+VALKEY = "<Valkey.PrimaryEndPoint.Address>:6379"
 
 
 def only(stack: Resolved, kind: str) -> dict[str, Any]:

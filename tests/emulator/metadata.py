@@ -14,6 +14,9 @@ ROLE = "proxy-role"
 ZONE = "us-east-1a"  # a region's name and a letter
 _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ZONE = "/latest/meta-data/placement/availability-zone/"
+_INSTANCE = "/latest/meta-data/instance-id"
+
+ON_AN_INSTANCE = ("169.254.169.254", 80)  # where it is there
 
 
 class MetadataService:
@@ -21,10 +24,12 @@ class MetadataService:
 
     `lifetime` is that of the credentials; `away` makes the service fail, as an instance's does
     while it is overloaded, and `slow` take so many seconds for each answer; `ahead`, so far its
-    clock is ahead of this machine's.
+    clock is ahead of this machine's. It listens at an address, on a free port by default.
     """
 
-    def __init__(self, lifetime: timedelta) -> None:
+    def __init__(
+        self, lifetime: timedelta, at: tuple[str, int] = ("127.0.0.1", 0), instance: str = ""
+    ) -> None:
         self.lifetime = lifetime
         self.away = threading.Event()
         self.slow = 0.0
@@ -56,6 +61,8 @@ class MetadataService:
                     self._answer(json.dumps(service._issue()))
                 elif self.path == _ZONE:
                     self._answer(ZONE)
+                elif self.path == _INSTANCE and instance:
+                    self._answer(instance)
                 else:
                     self.send_error(404)
 
@@ -68,13 +75,14 @@ class MetadataService:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(at, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
     @property
     def url(self) -> str:
         """What AWS_EC2_METADATA_SERVICE_ENDPOINT has to be."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -20,12 +20,22 @@ _START_SECONDS = 10.0
 class CountsServer:
     """Keeps nothing on disk; can be stopped and go on.
 
-    With a certificate and its private key (PEM), it speaks TLS alone.
+    With a certificate and its private key (PEM), it speaks TLS alone. It is on a free port of the
+    loopback, if nothing else is said.
     """
 
-    def __init__(self, directory: Path, pair: tuple[bytes, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        pair: tuple[bytes, bytes] | None = None,
+        *,
+        at: tuple[str, int] = ("127.0.0.1", 0),
+        password: str = PASSWORD,
+    ) -> None:
         self._directory = directory
         self._pair = pair
+        self._host, self.port = at
+        self._password = password
 
     def __enter__(self) -> Self:
         if reason := machine.provide(PROGRAM, PACKAGE):
@@ -44,7 +54,8 @@ class CountsServer:
     @property
     def url(self) -> str:
         """What a proxy is configured with."""
-        return f"valkey{'s' if self._pair else ''}://:{PASSWORD}@127.0.0.1:{self.port}"
+        scheme = "valkeys" if self._pair else "valkey"
+        return f"{scheme}://:{self._password}@{self._host}:{self.port}"
 
     def freeze(self) -> None:
         """Have it answer nothing; connections to it still open."""
@@ -64,9 +75,10 @@ class CountsServer:
         assert self._starts()
 
     def _start(self) -> None:
+        wanted = self.port
         while True:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.port: int = free.getsockname()[1]
+            with socket.create_server((self._host, wanted)) as free:
+                self.port = free.getsockname()[1]
             if self._starts():
                 return
             self._process.wait()  # the port was taken in between
@@ -74,11 +86,11 @@ class CountsServer:
     def _starts(self) -> bool:
         settings: dict[str, Any] = {
             "port": self.port,
-            "bind": "127.0.0.1",
+            "bind": self._host,
             "save": "",
             "dir": self._directory,
         }
-        settings["requirepass"] = PASSWORD
+        settings["requirepass"] = self._password
         if self._pair:
             names = ("tls-cert-file", "tls-key-file")
             for name, content in zip(names, self._pair, strict=True):
@@ -93,7 +105,7 @@ class CountsServer:
         deadline = time.monotonic() + _START_SECONDS
         while self._process.poll() is None:
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                with socket.create_connection((self._host, self.port), timeout=1):
                     return True
             except OSError:
                 assert time.monotonic() < deadline

@@ -18,7 +18,7 @@ def defaults(role: str) -> dict[str, Any]:
 
 
 def test_the_roles_are_those_that_there_should_be() -> None:
-    assert ROLES == ["api_keys", "certificates", "proxy", "python"]
+    assert ROLES == ["api_keys", "certificates", "fleet", "proxy", "python"]
 
 
 @pytest.mark.parametrize("role", ROLES)

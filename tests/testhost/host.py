@@ -30,6 +30,7 @@ class Host:
 
     user = "ec2-user"
     address: str
+    outside: str  # the address of the machine outside, as the host sees it
     namespace: str
     known_hosts: Path
     ssh_options: list[str]
@@ -103,6 +104,7 @@ class Host:
         claimed = self._claim = claim()
         self.directory = claimed.directory
         self.address = claimed.network.address
+        self.outside = claimed.network.outside
         self.namespace = claimed.network.namespace
         claimed.network.create()
         self._ssh = Ssh(

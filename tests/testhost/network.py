@@ -13,7 +13,7 @@ class Network:
     def __init__(self, number: int) -> None:
         self.namespace = f"sagemaker-testhost-{number}"
         self.address = f"10.77.{number}.2"
-        self._outside = f"10.77.{number}.1"
+        self.outside = f"10.77.{number}.1"
         self._cable = f"smtesthost{number}"
 
     @property
@@ -24,7 +24,7 @@ class Network:
     def is_taken(self) -> bool:
         """Whether something on this machine has the addresses already."""
         listed = _ip("-oneline", "-4", "address", "show")
-        return f" {self._outside}/" in listed or f" {self.address}/" in listed
+        return f" {self.outside}/" in listed or f" {self.address}/" in listed
 
     def create(self) -> None:
         """Make the namespace and plug both ends of the cable in."""
@@ -34,7 +34,7 @@ class Network:
             script=f"""
                 netns add {self.namespace}
                 link add {self._cable} type veth peer name host0 netns {self.namespace}
-                address add {self._outside}/30 dev {self._cable}
+                address add {self.outside}/30 dev {self._cable}
                 link set {self._cable} up
             """,
         )
@@ -47,7 +47,7 @@ class Network:
                 link set lo up
                 address add {self.address}/30 dev host0
                 link set host0 up
-                route add default via {self._outside}
+                route add default via {self.outside}
             """,
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.emulator.metadata import ON_AN_INSTANCE
 from tests.testhost.host import Host
 
 _ROOT = Path(__file__).parents[2]
@@ -20,20 +21,28 @@ class SageMaker:
     `slow_chat.REQUEST` is answered for 20 seconds. `environment` is all that leads a service on
     the host to it: credentials and region come from the metadata service, and calls signed with
     credentials older than `credentials_lifetime` are refused. It survives a reboot of the host.
+    With an `instance`, the metadata service tells that id, and is where it is on an instance.
     """
 
     environment: dict[str, str]
 
-    def __init__(self, host: Host, credentials_lifetime: timedelta) -> None:
+    def __init__(self, host: Host, credentials_lifetime: timedelta, instance: str = "") -> None:
         self._host = host
+        self._instance = instance
         self._lifetime = credentials_lifetime
 
     def __enter__(self) -> Self:
         self._log = self._host.directory / "sagemaker.log"
         seconds = str(self._lifetime.total_seconds())
+        if self._instance:
+            line = ["ip", "address", "add", f"{ON_AN_INSTANCE[0]}/32", "dev", "lo"]
+            assert self._host.inside(line).wait() == 0
         with self._log.open("wb") as log:
             self._process = self._host.inside(
-                [sys.executable, "-m", "tests.testhost.sagemaker_process", seconds],
+                [
+                    *(sys.executable, "-m", "tests.testhost.sagemaker_process", seconds),
+                    *([self._instance] if self._instance else []),
+                ],
                 cwd=_ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

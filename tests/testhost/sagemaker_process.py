@@ -1,6 +1,7 @@
 """The embedded SageMaker and the metadata service of an instance, ordered about on stdin.
 
-Started with the lifetime of credentials in seconds. The first line that it prints is the
+Started with the lifetime of credentials in seconds, and with an instance's id if the metadata
+service is to be where it is on an instance. The first line that it prints is the
 environment that leads a client here; then each line that it reads is a method of `Service` with
 its arguments, and each that it prints an answer. All of them are JSON. It ends with its input.
 """
@@ -16,7 +17,8 @@ from tests.emulator.containers import chat
 from tests.emulator.demo import demo_endpoints
 from tests.emulator.emulator import Emulator
 from tests.emulator.isolation import forget_aws_settings
-from tests.emulator.metadata import MetadataService
+from tests.emulator.loopback import HOST
+from tests.emulator.metadata import ON_AN_INSTANCE, MetadataService
 from tests.testhost.slow_chat import NAME, token_delay
 
 _ENDPOINTS = ("demo-chat", "demo-echo", "demo-regression", NAME)
@@ -92,8 +94,10 @@ class ExpiringCredentials:
 def main() -> None:
     """Serve until the input ends."""
     lifetime = timedelta(seconds=float(sys.argv[1]))
+    instance = "".join(sys.argv[2:])
+    at = ON_AN_INSTANCE if instance else (HOST, 0)
     forget_aws_settings()
-    with Emulator() as emulator, MetadataService(lifetime) as metadata:
+    with Emulator() as emulator, MetadataService(lifetime, at, instance) as metadata:
         demo_endpoints(emulator)
         emulator.add_endpoint(NAME, chat.application((NAME,), token_delay()))
         metadata.on_issue = ExpiringCredentials(metadata, emulator).admit
