@@ -59,8 +59,8 @@ wheelhouse: ## every package that a host needs, in .wheelhouse; ARCH=aarch64 for
 	@echo "Done: ansible-playbook playbooks/site.yml -e python_wheelhouse=$(CURDIR)/.wheelhouse"
 
 release: ## what instances of a fleet install themselves from, in .release; ARCH=aarch64 for Graviton
-	@$(DOWNLOAD) requirements.txt
-	@$(DOWNLOAD) roles/fleet/files/ansible-requirements.txt
+	@for lock in requirements.txt roles/fleet/files/ansible-requirements.txt; do \
+	  $(DOWNLOAD) $$lock --no-index --find-links .wheelhouse 2>/dev/null || $(DOWNLOAD) $$lock || exit 1; done
 	@$(ANSIBLE_PYTHON) roles/fleet/files/pack.py --arch $(ARCH)
 
 docs-assets: ## Swagger UI, fetched again and compared with SHA256SUMS; needs npm

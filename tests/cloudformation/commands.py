@@ -49,10 +49,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stack:
-    """Plays stack.yml; keys that it keeps go to a file in `home`."""
+    """Plays stack.yml, or another; keys that it keeps go to a file in `home`."""
 
     environment: dict[str, str]
     home: Path
+    playbook: str = "stack.yml"
+    seconds: float = _SECONDS
 
     @property
     def key_file(self) -> Path:
@@ -71,7 +73,7 @@ class Stack:
         """
         said = {"api_keys_file": str(self.key_file), **variables}
         done = subprocess.run(
-            ["ansible-playbook", "playbooks/stack.yml", "-e", json.dumps(said), *arguments],
+            ["ansible-playbook", f"playbooks/{self.playbook}", "-e", json.dumps(said), *arguments],
             cwd=ROOT,
             env={
                 **{name: value for name, value in self.environment.items() if name not in without},
@@ -83,7 +85,7 @@ class Stack:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_SECONDS,
+            timeout=self.seconds,
             check=False,
         )
         assert (done.returncode == 0) is ok, done.stdout

@@ -168,9 +168,14 @@ def _diff(self: ChangeSet) -> list[Change]:
 def _resolve_update_parameters(
     self: CloudFormationBackend, instance: Stack, incoming_params: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """A previous value may be a default that nobody has said."""
+    """A previous value may be a default that nobody has said, and one of a list is its parts."""
+
+    def previous(name: str) -> Any:
+        value = instance.stack_parameters[name]
+        return ",".join(value) if isinstance(value, list) else value
+
     return {
-        parameter["ParameterKey"]: instance.stack_parameters[parameter["ParameterKey"]]
+        parameter["ParameterKey"]: previous(parameter["ParameterKey"])
         if parameter.get("UsePreviousValue")
         else parameter["ParameterValue"]
         for parameter in incoming_params

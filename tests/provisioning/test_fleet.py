@@ -294,4 +294,3 @@ def test_settings_that_cannot_be_used_change_nothing_and_are_told(fleet: Fleet) 
     assert "no_such" in fleet.host.run("journalctl --unit=sagemaker-proxy-fleet -o cat").stdout
     assert fleet.ask("", "/readyz").status_code == 200
     fleet.put(proxy_settings=good)
-    fleet.look()

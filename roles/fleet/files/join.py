@@ -78,6 +78,7 @@ def variables(host: dict, secret: str, password: str) -> dict:
         "proxy_region": said.get("proxy_region", host["fleet_region"]),
         "python_wheelhouse": str(RELEASE / "wheels"),
         "fleet_release": str(RELEASE),
+        "ansible_become": False,  # it is root already
     }
 
 
@@ -106,6 +107,7 @@ def play(said: dict) -> None:
         "ANSIBLE_COLLECTIONS_PATH": str(RELEASE / "collections"),
         "ANSIBLE_LOCAL_TEMP": "/root/.ansible/tmp",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_PIPELINING": "1",  # which writes no module, with what is secret in it, to the disk
         "HOME": "/root",
         "LC_ALL": "C.UTF-8",
     }

@@ -1,0 +1,184 @@
+"""`fleet.yml` makes a fleet, changes it and brings that to its hosts; and its key is replaced."""
+
+import json
+import os
+import stat
+import subprocess
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.keys import hash_key
+from tests.cloudformation.cloud import Cloud
+from tests.cloudformation.commands import ROOT, Outcome, Stack
+from tests.cloudformation.moto_fleet import refreshes
+from tests.testhost.authority import Authority
+from tests.testhost.locks import exclusively
+
+pytestmark = pytest.mark.timeout(900)
+
+BUCKET = "releases"
+NAME = "sagemaker-proxy-fleet"
+CHANGE = {"fleet_max_size": 9, "fleet_instance_type": "c6i.xlarge"}
+
+
+@dataclass
+class Story:
+    """A fleet's life: how each play went, and what there was after it."""
+
+    play: Stack
+    cloud: Cloud
+    plays: dict[str, Outcome] = field(default_factory=dict)
+    stacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    refreshes: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    key_mode: int = 0
+
+    def act(self, name: str, variables: dict[str, Any], *arguments: str, of: str = "") -> None:
+        play = replace(self.play, playbook=of) if of else self.play
+        with exclusively(ROOT):  # which a release is packed in
+            self.plays[name] = play(variables, *arguments)
+        self.stacks[name] = self.cloud.stack(NAME)
+        self.keys[name] = play.key_file.read_text().strip() if play.key_file.exists() else ""
+        self.refreshes[name] = len(refreshes)
+        secrets = self.cloud.client("secretsmanager")
+        listed = [item["Name"] for item in secrets.list_secrets()["SecretList"]]
+        if f"{NAME}/hosts" in listed:
+            value = secrets.get_secret_value(SecretId=f"{NAME}/hosts")
+            self.secrets[name] = json.loads(value["SecretString"])
+        groups = self.cloud.client("autoscaling").describe_auto_scaling_groups()
+        self.versions[name] = [
+            instance["LaunchTemplate"]["Version"]
+            for group in groups["AutoScalingGroups"]
+            for instance in group["Instances"]
+        ]
+
+
+@pytest.fixture(scope="module")
+def story(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    cloud.reset()
+    refreshes.clear()
+    home = tmp_path_factory.mktemp("fleet")
+    for name, content in zip(
+        ("certificate", "private_key"),
+        Authority("The fleet's").issue("fleet.example.com"),
+        strict=True,
+    ):
+        (home / name).write_bytes(content)
+    cloud.client("s3").create_bucket(Bucket=BUCKET)
+    subnets = cloud.client("ec2").describe_subnets()["Subnets"]
+    needed = {
+        "vpc_id": cloud.vpc,
+        "fleet_subnet_ids": [subnet["SubnetId"] for subnet in subnets[:2]],
+        "fleet_bucket": BUCKET,
+        "certificates_provided_certificate": str(home / "certificate"),
+        "certificates_provided_private_key": str(home / "private_key"),
+        "proxy_settings": {"models": {"llama": {"endpoint": "llama-blue"}}},
+    }
+    story = Story(Stack(cloud.environment(home), home, "fleet.yml", seconds=300), cloud)
+    story.act("check of a new fleet", needed, "--check")
+    story.act("creation", needed, "-vvv")
+    story.key_mode = stat.S_IMODE(story.play.key_file.stat().st_mode)
+    story.act("the same again", {})
+    story.act("change", CHANGE)
+    story.act("rotation", {}, "-vvv", of="rotate_fleet_keys.yml")
+    story.act("deletion", {"state": "absent"})
+    return story
+
+
+def test_check_makes_nothing_but_tells_what_it_would(story: Story) -> None:
+    assert story.stacks["check of a new fleet"] == {}
+    assert f"The stack {NAME} is new." in story.plays["check of a new fleet"].output
+    assert story.plays["check of a new fleet"].changed > 0
+    assert "check of a new fleet" not in story.secrets
+    assert story.keys["check of a new fleet"] == ""
+
+
+def test_it_makes_the_stack_with_the_release_that_it_has_put_into_the_bucket(story: Story) -> None:
+    stack = story.stacks["creation"]
+    assert stack["StackStatus"] == "CREATE_COMPLETE"
+    version = stack["Parameters"]["ReleaseVersion"]
+    key = f"sagemaker-proxy/{version}.tar"
+    body = story.cloud.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    digest = subprocess.run(["sha256sum"], input=body, capture_output=True, check=True).stdout
+    assert digest.split()[0].decode() == stack["Parameters"]["ReleaseSha256"]
+    assert "2 of 2 hosts are in service" in story.plays["creation"].output
+    assert stack["Outputs"]["Url"] in story.plays["creation"].output
+
+
+def test_hosts_get_hashes_of_keys_a_certificate_and_settings_by_a_secret(story: Story) -> None:
+    secret = story.secrets["creation"]
+    assert secret["api_keys_list"] == [
+        {"name": "default", "sha256": hash_key(story.keys["creation"])}
+    ]
+    assert "BEGIN CERTIFICATE" in secret["certificates_provided_certificate_content"]
+    assert "PRIVATE KEY" in secret["certificates_provided_private_key_content"]
+    assert secret["proxy_settings"] == {"models": {"llama": {"endpoint": "llama-blue"}}}
+    assert story.key_mode == 0o600
+
+
+def test_no_play_shows_a_key_not_even_at_vvv(story: Story) -> None:
+    private = story.secrets["creation"]["certificates_provided_private_key_content"].splitlines()[1]
+    for play in story.plays.values():
+        for secret in (story.keys["creation"], story.keys["rotation"], private):
+            assert secret not in play.output
+
+
+def test_a_second_run_changes_nothing(story: Story) -> None:
+    assert story.plays["the same again"].changed == 0
+    assert story.stacks["the same again"] == story.stacks["creation"]
+    assert story.secrets["the same again"] == story.secrets["creation"]
+    assert story.refreshes["the same again"] == 0
+
+
+def test_a_change_keeps_what_is_not_said_and_replaces_the_hosts(story: Story) -> None:
+    before, after = (story.stacks[name]["Parameters"] for name in ("creation", "change"))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"MaxSize", "InstanceType"}
+    assert story.refreshes["change"] == 1
+    assert refreshes[0]["Preferences"] == {
+        "MinHealthyPercentage": 100,
+        "MaxHealthyPercentage": 200,
+        "SkipMatching": True,
+    }
+    assert story.versions["creation"] == ["1", "1"]
+    assert story.versions["change"] == ["2", "2"]
+
+
+def test_a_rotation_puts_the_new_hash_beside_the_old_one(story: Story) -> None:
+    old, new = story.keys["change"], story.keys["rotation"]
+    assert old != new
+    (entry,) = story.secrets["rotation"]["api_keys_list"]
+    assert (entry["sha256"], entry["previous_sha256"]) == (hash_key(new), hash_key(old))
+    assert entry["previous_expires"] > "2026"
+    rest = dict.fromkeys(["api_keys_list"])
+    assert story.secrets["rotation"] | rest == story.secrets["change"] | rest
+    assert not story.play.key_file.with_name("key.next").exists()
+
+
+def test_it_deletes_the_stack_and_leaves_bucket_and_secret(story: Story) -> None:
+    assert story.stacks["deletion"] == {}
+    assert story.secrets["deletion"] == story.secrets["rotation"]
+
+
+def test_without_a_certificate_tls_is_not_passed_through(fresh: Cloud, home: Path) -> None:
+    play = Stack(fresh.environment(home), home, "fleet.yml")
+    places = {"vpc_id": fresh.vpc, "fleet_subnet_ids": fresh.subnet, "fleet_bucket": BUCKET}
+    assert "which need a certificate" in play(places, ok=False).message
+    refused = play({}, ok=False).message
+    assert "A new fleet needs vpc_id, fleet_subnet_ids, fleet_bucket" in refused
+
+
+def test_the_same_code_is_packed_into_the_same_bytes(tmp_path: Path) -> None:
+    line = ["make", "--silent", "release", f"ANSIBLE_PYTHON={ROOT / '.venv/bin/python'}"]
+    release = ROOT / ".release/x86_64.json"
+    with exclusively(ROOT):
+        subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
+        first = release.read_text()
+        os.utime(ROOT / "proxy/__init__.py")
+        subprocess.run(line, cwd=ROOT, check=True, capture_output=True)
+    assert release.read_text() == first
