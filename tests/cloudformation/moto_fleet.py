@@ -107,12 +107,18 @@ def _complete_lifecycle_action(self: AutoScalingResponse) -> ActionResult:
 
 
 def _start_instance_refresh(self: AutoScalingResponse) -> ActionResult:
-    """Replace every instance at once: what the group's template made is made anew."""
+    """Replace every instance at once, by the newest version of what the group makes them by.
+
+    AWS's CloudFormation has told the group of that version; moto's does not.
+    """
     asked = self._get_params()
     backend = autoscaling_backends[self.current_account][self.region]
     group = backend.autoscaling_groups[asked["AutoScalingGroupName"]]
-    template = asked["DesiredConfiguration"]["LaunchTemplate"]
-    group._set_launch_configuration("", {**template}, {})
+    template = group.ec2_launch_template
+    assert template is not None
+    newest = template.latest_version_number
+    group.launch_template_version = group.provided_launch_template_version = str(newest)
+    template.default_version_number = newest  # which moto says of every instance
     size = group.desired_capacity
     backend.set_desired_capacity(group.name, 0)
     backend.set_desired_capacity(group.name, size)

@@ -86,7 +86,7 @@ class Secret(CloudFormationModel):
 
 @contextmanager
 def filled() -> Iterator[None]:
-    """For as long as this lasts, moto's CloudFormation in this process has what it lacks."""
+    """For as long as this lasts, moto in this process has what it lacks."""
     parsing.get_model_list.cache_clear()
     parsing.get_model_map.cache_clear()
     parsing.get_name_type_map.cache_clear()
@@ -131,6 +131,8 @@ def _public_dns_name(self: Instance) -> str:
 
 
 def _revoke(self: SecurityGroupIngress, account: str, region: str) -> None:
+    if "CidrIp" not in self.properties:  # of another group, with which it goes
+        return
     block = {"CidrIp": self.properties["CidrIp"], "Description": self.properties["Description"]}
     with suppress(InvalidSecurityGroupNotFoundError):  # moto deletes in any order
         ec2_backends[account][region].revoke_security_group_ingress(
@@ -168,14 +170,9 @@ def _diff(self: ChangeSet) -> list[Change]:
 def _resolve_update_parameters(
     self: CloudFormationBackend, instance: Stack, incoming_params: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """A previous value may be a default that nobody has said, and one of a list is its parts."""
-
-    def previous(name: str) -> Any:
-        value = instance.stack_parameters[name]
-        return ",".join(value) if isinstance(value, list) else value
-
+    """A previous value may be a default that nobody has said."""
     return {
-        parameter["ParameterKey"]: previous(parameter["ParameterKey"])
+        parameter["ParameterKey"]: instance.stack_parameters[parameter["ParameterKey"]]
         if parameter.get("UsePreviousValue")
         else parameter["ParameterValue"]
         for parameter in incoming_params
@@ -198,7 +195,15 @@ def _resolve(
         for name, parameter in template["Parameters"].items()
         if parameter["Type"].startswith("AWS::SSM::")
     }
-    return resolve_all(template, parameters, known._region_name, images)
+    return resolve_all(template, _as_said(parameters), known._region_name, images)
+
+
+def _as_said(parameters: dict[str, Any]) -> dict[str, Any]:
+    """A previous value of a list is its parts; it was said with commas between them."""
+    return {
+        name: ",".join(value) if isinstance(value, list) else value
+        for name, value in parameters.items()
+    }
 
 
 def _image_then(known: ResourceMap, name: str, path: str) -> str:
@@ -215,7 +220,7 @@ def _update(self: ResourceMap, template: dict[str, Any], parameters: dict[str, A
     changes = _changes(self, template, parameters)
     old = self._resource_json_map
     self._template, self._resource_json_map = template, template["Resources"]
-    self.input_parameters = parameters
+    self.input_parameters = _as_said(parameters)
     self.load_mapping()
     self.load_parameters()
     self.load_conditions()

@@ -6,7 +6,9 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.cloudformation.commands import ROOT
 from tests.cloudformation.permissions import actions, may, policies, role
 from tests.cloudformation.template import FLEET, NEEDED_BY_FLEET, Resolved, read, resolve
 from tests.cloudformation.template import resolve_fleet as fleet
@@ -404,3 +406,24 @@ def test_each_pattern_takes_what_is_right_and_nothing_wrong(
     pattern = PARAMETERS[name]["AllowedPattern"]
     assert [value for value in right if not re.fullmatch(pattern, value)] == []
     assert [value for value in wrong if re.fullmatch(pattern, value)] == []
+
+
+# What the README says of them
+
+
+def test_every_parameter_has_a_variable_that_the_readme_tells_with_its_default() -> None:
+    said = yaml.safe_load((ROOT / "playbooks/vars/fleet.yml").read_text())
+    variables: dict[str, str] = said["stack_variables"]
+    unsaid = {"LatestImageX86", "LatestImageArm", *said["fleet_own_parameters"]}
+    assert variables.keys() == PARAMETERS.keys() - unsaid
+    section = (ROOT / "README.md").read_text().partition("\n### The fleet's stack\n")[2]
+    told: dict[str, str] = {}
+    for line in section.partition("\n### ")[0].splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3 and (names := re.findall(r"`(\w+)`", cells[0])):
+            defaults = re.findall(r"`([^`]*)`", cells[1]) or [""] * len(names)
+            told.update(zip(names, defaults, strict=True))
+    for name, variable in variables.items():
+        default = str(PARAMETERS[name].get("Default", ""))
+        assert told[variable] == (default or ('""' if "Default" in PARAMETERS[name] else ""))
+    assert told.keys() == set(variables.values())

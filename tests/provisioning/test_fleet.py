@@ -1,5 +1,6 @@
 """An instance of a fleet configures itself: a bare host, the stack's first words, no operator."""
 
+import ast
 import base64
 import json
 import re
@@ -194,6 +195,10 @@ def launched(cloud: Cloud) -> tuple[str, str]:
     )["LaunchTemplateVersions"]
     words = base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
     return str(group["Instances"][0]["InstanceId"]), words
+
+
+def test_the_systems_own_python_can_read_what_it_runs() -> None:
+    ast.parse((ROOT / "roles/fleet/files/join.py").read_text(), feature_version=(3, 9))
 
 
 def test_it_serves_and_has_told_its_group_so(fleet: Fleet) -> None:
