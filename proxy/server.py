@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from proxy import expiry, log, startup
+from proxy import expiry, leaving, log, startup
 from proxy.application import Application
 from proxy.assembly import make_services
 from proxy.config import Config
@@ -171,6 +171,7 @@ async def _all_answered(state: WorkerState, began: float, seconds: float) -> boo
 
 async def _beat(reporter: Reporter, services: Services) -> None:
     while True:
+        services.state.leaving = leaving.is_marked()
         reporter.beat(
             open_requests=services.state.open_requests,
             requests=services.state.requests,

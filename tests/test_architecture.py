@@ -150,6 +150,7 @@ LAYERS = (
         "proxy.environment",
         "proxy.http_server",
         "proxy.journal",
+        "proxy.leaving",
         "proxy.progress",
         "proxy.sampling",
         "proxy.sockets",

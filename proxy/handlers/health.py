@@ -30,6 +30,7 @@ class ReadyHandler(BaseHandler):
             reason
             for applies, reason in (
                 (services.state.draining, "the server is shutting down"),
+                (services.state.leaving, "the operator has taken it out of service"),
                 (services.credentials.current is None, "no valid AWS credentials"),
                 (not services.catalog.loaded, "the endpoints have not been listed yet"),
             )

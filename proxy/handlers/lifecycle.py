@@ -93,6 +93,8 @@ class RequestLifecycle(Exchange):
         self._first_byte = time.monotonic()
         if self.request.version == "HTTP/1.0" and "Content-Length" not in self._headers:
             self.close_when_sent = True  # only the connection's end can tell where this answer ends
+        if self.services.state.leaving:
+            self.close_when_sent = True  # its client's next connection leads elsewhere
         if self.close_when_sent or self.services.state.draining:
             self.set_header("Connection", "close")
         return super()._begin()

@@ -43,6 +43,7 @@ class WorkerState:
     """What the worker knows of itself. To be made inside a running loop."""
 
     draining: bool = False
+    leaving: bool = False  # it serves on, but a load balancer is to send clients elsewhere
     closes_connections: bool = False  # each after its answer, whatever that promised
     connections: int = 0
     open_requests: int = 0

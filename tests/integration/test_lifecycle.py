@@ -149,6 +149,39 @@ class TestEnd:
             assert idle.is_closed()
 
 
+class TestLeaving:
+    def test_it_is_out_of_service_while_marked_and_goes_on_serving_whoever_comes(
+        self, emulator: Emulator, tmp_path: Path
+    ) -> None:
+        mark = tmp_path / "leaving"
+        environ = emulator.environment() | {"RUNTIME_DIRECTORY": str(tmp_path)}
+        with (
+            RunningProxy(tmp_path, environ, QUICK) as proxy,
+            RawClient(proxy) as kept,
+            proxy.session() as session,
+        ):
+            mine = {"X-API-Key": proxy.key}
+            assert "connection" not in kept.request("GET", "/v1/models", mine).headers
+            stream = session.post(f"{proxy.url}/v1/chat/completions", json=CHAT, stream=True)
+            mark.touch()
+
+            def ready() -> int:
+                with proxy.session() as fresh:
+                    return fresh.get(f"{proxy.url}/readyz").status_code
+
+            wait_until(lambda: ready() == 503, "it is not out of service")
+            with proxy.session() as fresh:
+                reasons = fresh.get(f"{proxy.url}/readyz").json()["reasons"]
+                assert reasons == ["the operator has taken it out of service"]
+            # A client that came before is served, and told to come anew: elsewhere, by then.
+            answer = kept.request("GET", "/v1/models", mine)
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert kept.is_closed()
+            assert stream.text.endswith("data: [DONE]\n\n")
+            mark.unlink()
+            wait_until(lambda: ready() == 200, "it is not in service again")
+
+
 class TestCertificate:
     def test_the_first_start_makes_one_and_tells_its_fingerprint(self, own: RunningProxy) -> None:
         served = ssl.get_server_certificate(("localhost", own.port))
