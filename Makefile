@@ -16,7 +16,7 @@ PLATFORMS := $(foreach tag,manylinux2014 manylinux_2_17 manylinux_2_28 manylinux
 SWAGGER_UI := 5.35.0
 DOCS := proxy/assets/docs
 
-.PHONY: demo demo-llm test fuzz soak lint bench bench-quick wheelhouse release docs-assets clean
+.PHONY: demo demo-llm test test-fleet fuzz soak lint bench bench-quick wheelhouse release docs-assets clean
 
 demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… for a model of your own
 	@$(RUN) -m tests.demo --port $(PORT) $(if $(MODEL_URL),--model-url $(MODEL_URL))
@@ -26,7 +26,10 @@ demo-llm: $(VENV)/installed ## the same with a real language model, compiled on 
 
 # Three for two processors: a test waits for a third of its time.
 test: $(VENV)/installed ## everything that this machine can run
-	$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder --ignore tests/fleet
+
+test-fleet: $(VENV)/installed ## three hosts behind a load balancer: rolled, cut off, killed
+	$(RUN) -m pytest tests/fleet
 
 fuzz: .venv-fuzz/installed ## any bytes into whatever reads them; SECONDS_EACH=60 for each reader
 	@.venv-fuzz/bin/python -m tests.fuzz $(SECONDS_EACH)

@@ -10,6 +10,6 @@ _NAME = "leaving"
 
 
 def is_marked(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether ``leaving`` is in ``RUNTIME_DIRECTORY``, which systemd sets and empties at each start."""
+    """Whether ``leaving`` is in ``RUNTIME_DIRECTORY``, which systemd empties at each start."""
     directory = environ.get("RUNTIME_DIRECTORY")
     return directory is not None and (Path(directory.split(":")[0]) / _NAME).exists()

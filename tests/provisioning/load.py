@@ -9,11 +9,10 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 import aiohttp
 
-from tests.provisioning.service import Service
 from tests.testhost import slow_chat
 
 # A model that took no time would have the callers use up the machine, and all that is going on take
@@ -22,6 +21,7 @@ _MODEL = "demo-echo"
 _MODEL_SECONDS = 0.1
 
 _TIMEOUT = aiohttp.ClientTimeout(total=120)
+_START_SECONDS = 60.0
 _STOP_SECONDS = 120.0
 
 
@@ -36,13 +36,38 @@ class Counts:
     cut: list[str] = field(default_factory=list)
 
 
+class Faults(Protocol):
+    """A SageMaker whose endpoints can be slowed down."""
+
+    def set_fault(self, endpoint: str, kind: str, times: int | None = 1, **params: Any) -> None:
+        """Let calls to an endpoint fail."""
+
+    def clear_faults(self) -> None:
+        """Let every endpoint be well again."""
+
+
+class Called(Protocol):
+    """What clients call: a service, or several behind one address."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def sagemaker(self) -> Faults: ...
+
+    def client_context(self) -> ssl.SSLContext: ...
+
+
 class Load:
     """So many keep-alive callers, each on its own connection, and streams of 20 seconds.
 
     A context manager: leaving it lets streams that have begun come to their end.
     """
 
-    def __init__(self, service: Service, *, callers: int = 16, streams: int = 50) -> None:
+    def __init__(self, service: Called, *, callers: int = 16, streams: int = 50) -> None:
         self.counts = Counts()
         self._sagemaker = service.sagemaker
         self._url = service.url
@@ -56,7 +81,9 @@ class Load:
     def __enter__(self) -> Self:
         self._sagemaker.set_fault(_MODEL, "slow_first_byte", times=None, seconds=_MODEL_SECONDS)
         self._thread.start()
-        assert self._under_way.wait(30), self.counts
+        if not self._under_way.wait(_START_SECONDS):
+            self._end()
+            raise AssertionError(f"not all streams have begun: {self.counts}")
         return self
 
     def __exit__(
@@ -65,6 +92,9 @@ class Load:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._stop.set()
         self._thread.join(_STOP_SECONDS)
         assert not self._thread.is_alive()

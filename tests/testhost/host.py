@@ -100,6 +100,24 @@ class Host:
         self._ssh.disconnect()
         self._wait_for_boot(other_than=before)
 
+    @property
+    def control_group(self) -> Path:
+        """Where its processes are, by their numbers on the machine outside."""
+        assert self._claim is not None
+        return self._claim.control_group.path
+
+    def lose_power(self) -> None:
+        """End all that runs on it at this moment, and wait until it is up again."""
+        before = self.boot_id()
+        self.run("systemctl reboot --force --force", check=False)
+        self._ssh.disconnect()
+        self._wait_for_boot(other_than=before)
+
+    def written(self) -> Path:
+        """What differs from the image, as an upper folder of overlayfs, seen from outside."""
+        assert self._machine is not None
+        return Path(f"/proc/{self._machine.process.pid}/root{self.directory}/memory/upper")
+
     def _boot(self) -> None:
         claimed = self._claim = claim()
         self.directory = claimed.directory

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,11 +65,13 @@ def play(
     cut_at: str | None = None,
     aws: Mapping[str, str] | None = None,
     as_shipped: bool = False,
+    others: Sequence[Host] = (),
 ) -> Outcome:
     """Play a playbook of `playbooks/`, or one anywhere by its absolute path.
 
     `cut_at` names a task: when it begins, the run is killed. `aws` is the environment of an AWS
-    client, for a playbook that finds the host there, in place of the inventory. Unless the play is
+    client, for a playbook that finds the host there, in place of the inventory. `others` are hosts
+    that come after this one in the inventory. Unless the play is
     to be `as_shipped`, or one of these two is given, Mitogen carries the modules to the host, which
     takes half of the time. Raises AssertionError with the end of the output unless it ends well,
     or, if `ok` is false, unless it ends badly.
@@ -79,7 +81,7 @@ def play(
     modes = [*(["--check"] if check else []), *(["--diff"] if diff else [])]
     command = [
         str(Path(sys.executable).with_name("ansible-playbook")),
-        *(() if aws else ("--inventory", f"{host.address},")),
+        *(() if aws else ("--inventory", "".join(f"{each.address}," for each in (host, *others)))),
         *("--user", host.user),
         *("--private-key", str(host.private_key)),
         *("--extra-vars", f"@{_write_variables(directory, variables)}"),
@@ -88,7 +90,8 @@ def play(
         str(_ROOT / "playbooks" / playbook),
     ]
     started = time.monotonic()
-    environment = {**_environment(host, directory), **(aws or {})}
+    known = [each.known_hosts for each in (host, *others)]
+    environment = {**_environment(known, directory), **(aws or {})}
     if not (as_shipped or cut_at or aws):
         environment |= _mitogen()
     status, output = _run(host.beside(command), environment, cut_at)
@@ -135,8 +138,10 @@ def _write_variables(directory: Path, variables: Mapping[str, object]) -> Path:
     return path
 
 
-def _environment(host: Host, directory: Path) -> dict[str, str]:
-    ssh = ["-o", f"UserKnownHostsFile={host.known_hosts}", "-o", "StrictHostKeyChecking=yes"]
+def _environment(known: Sequence[Path], directory: Path) -> dict[str, str]:
+    together = directory / "known_hosts"
+    together.write_text("".join(each.read_text() for each in known))
+    ssh = ["-o", f"UserKnownHostsFile={together}", "-o", "StrictHostKeyChecking=yes"]
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
