@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import openai
@@ -124,20 +125,29 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(
     proxy: RunningProxy, deployed: Emulator
 ) -> None:
     deployed.set_fault("sleeper", "no_capacity", times=None)
-    body = json.dumps({"model": "sleeper/model", "messages": HELLO, "stream": True})
-    with RawClient(proxy, timeout=30) as client:
-        client.send(
-            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        )
-        status, headers = client.read_head()
-        assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-        assert client.read_chunk() == b": the model is waking\n\n"
+    asked = {"model": "sleeper/model", "messages": HELLO, "stream": True, "max_tokens": 20}
+    body = json.dumps(asked)
+    ends = {
+        "/v1/chat/completions": b"data: [DONE]\n\n",
+        "/v1/messages": b'data: {"type":"message_stop"}\n\n',
+    }
+    with ExitStack() as stack:
+        clients = {path: stack.enter_context(RawClient(proxy, timeout=30)) for path in ends}
+        for path, client in clients.items():
+            client.send(
+                f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}"
+            )
+        for client in clients.values():
+            status, headers = client.read_head()
+            assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+            assert client.read_chunk() == b": the model is waking\n\n"
         deployed.clear_faults()
-        events = b""
-        while chunk := client.read_chunk():
-            events += chunk
-        assert events.endswith(b"data: [DONE]\n\n")
+        for path, client in clients.items():
+            events = b""
+            while chunk := client.read_chunk():
+                events += chunk
+            assert events.endswith(ends[path])
 
 
 def test_a_wait_in_vain_ends_a_stream_with_an_error_event(

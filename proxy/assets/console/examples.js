@@ -1,15 +1,12 @@
-// The same call with curl and Python. The key is never in it: $API_KEY stands for it.
+// The same call with curl, Python, and Anthropic's SDK. The key is never in it: $API_KEY stands for it.
 
 import { element } from "./elements.js";
 
 const BASE = new URL(".", document.baseURI).href.replace(/\/$/, "");
 
 export function chatExamples(body) {
-  const messages = body.messages.map((message) => `        ${python(message)},`).join("\n");
-  const options = Object.entries(body)
-    .filter(([name]) => !["model", "messages", "stream", "stream_options"].includes(name))
-    .map(([name, value]) => `    ${name}=${python(value)},\n`)
-    .join("");
+  const messages = lines(body.messages);
+  const options = fields(body, ["model", "messages", "stream", "stream_options"]);
   const sent = { ...body };
   delete sent.stream_options;
   return {
@@ -26,7 +23,36 @@ export function chatExamples(body) {
       `    stream=True,\n)\n` +
       `for chunk in stream:\n    for choice in chunk.choices:\n` +
       `        print(choice.delta.content or "", end="", flush=True)`,
+    "Anthropic's SDK": messagesExample(body),
   };
+}
+
+// There, what the system says is no message, and the most tokens have to be said.
+function messagesExample(body) {
+  const system = body.messages.filter((message) => message.role === "system");
+  const others = body.messages.filter((message) => message.role !== "system");
+  const asked = { max_tokens: 1000, ...body };
+  if (system.length) asked.system = system.map((message) => message.content).join("\n");
+  return (
+    `import os\n\nfrom anthropic import Anthropic\n\n` +
+    `client = Anthropic(base_url=${python(BASE)}, api_key=os.environ["API_KEY"])\n` +
+    `with client.messages.stream(\n` +
+    `    model=${python(body.model)},\n    messages=[\n${lines(others)}\n    ],\n` +
+    fields(asked, ["model", "messages", "stream", "stream_options"]) +
+    `) as stream:\n    for text in stream.text_stream:\n` +
+    `        print(text, end="", flush=True)`
+  );
+}
+
+function lines(messages) {
+  return messages.map((message) => `        ${python(message)},`).join("\n");
+}
+
+function fields(body, left) {
+  return Object.entries(body)
+    .filter(([name]) => !left.includes(name))
+    .map(([name, value]) => `    ${name}=${python(value)},\n`)
+    .join("");
 }
 
 // `body` is text, or a file's name.
