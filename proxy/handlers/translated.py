@@ -52,18 +52,18 @@ class TranslatedHandler(OperationHandler):
         """Send an answer that is a chat completion already."""
         async with answer:
             body = await read_bounded(answer.chunks())
-        await self.send_body(body)
         self.note_usage(openai.read_usage(body[-openai.USAGE_TAIL_BYTES :]))
+        await self.send_body(body)
 
     # --- a stream ----------------------------------------------------------------------------
 
     async def send_whole_for_stream(self, answer: Answer, content_type: str) -> None:
         """Send the events of a stream that says all at once."""
         body = await read_bounded(answer.payloads())
+        self.note_usage(openai.read_usage(body[-openai.USAGE_TAIL_BYTES :]))
         events = as_chunks(body)
         self.begin_events()
         self.write(self.show_events(events) + self.end_events(None))
-        self.note_usage(openai.read_usage(body[-openai.USAGE_TAIL_BYTES :]))
 
     def show_events(self, events: bytes) -> bytes:
         """The API's events for some of the chat's."""
