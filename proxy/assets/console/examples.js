@@ -27,12 +27,14 @@ export function chatExamples(body) {
   };
 }
 
-// There, what the system says is no message, and the most tokens have to be said.
+// There, what the system says is no message, the most tokens have to be said, and the SDK knows no
+// temperature.
 function messagesExample(body) {
   const system = body.messages.filter((message) => message.role === "system");
   const others = body.messages.filter((message) => message.role !== "system");
-  const asked = { max_tokens: 1000, ...body };
+  const { temperature, ...asked } = { max_tokens: 1000, ...body };
   if (system.length) asked.system = system.map((message) => message.content).join("\n");
+  if (temperature !== undefined) asked.extra_body = { temperature };
   return (
     `import os\n\nfrom anthropic import Anthropic\n\n` +
     `client = Anthropic(base_url=${python(BASE)}, api_key=os.environ["API_KEY"])\n` +
