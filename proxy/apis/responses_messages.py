@@ -1,15 +1,16 @@
 """Makes a chat's messages of the items that are the input of the Responses API.
 
 Items of one side that follow each other are one message. What a chat has no word for is put into
-those that it has: instructions of the developer's are the system's, images in what came of a call
-follow it in a message of the user's.
+those that it has: instructions of the developer's are the system's, as long as nothing else is
+before them, and then the user's, in ``<system-reminder>``; images in what came of a call follow it
+in a message of the user's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
-from typing import Any
+from itertools import groupby, takewhile
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -31,7 +32,7 @@ _ITEMS: dict[str, msgspec.json.Decoder[Any]] = {
     "function_call_output": msgspec.json.Decoder(schema.FunctionCallOutput),
 }
 
-_SYSTEM, _USER, _ASSISTANT = "system", "user", "assistant"
+_USER, _ASSISTANT = "user", "assistant"
 
 
 def messages_of(request: Request) -> list[Json]:
@@ -42,18 +43,15 @@ def messages_of(request: Request) -> list[Json]:
         items = [_item(f"input.{number}", raw) for number, raw in enumerate(request.input)]
     if not items:
         raise InvalidRequest("input is empty", param="input")
-    if request.instructions:
-        items = [schema.Message(role="system", content=request.instructions), *items]
+    leading: list[Any] = list(takewhile(_instructs, items))
+    instructions = [request.instructions] if request.instructions else []
+    instructions += [_text(_parts(item.content)) for item in leading]
     messages: list[Json] = []
-    for side, group in groupby(items, _side):
+    if instructions:
+        messages.append({"role": "system", "content": "\n\n".join(instructions)})
+    for is_models, group in groupby(items[len(leading) :], _is_models):
         turn: list[Any] = list(group)
-        if side == _SYSTEM:
-            texts = [_text(_parts(item.content)) for item in turn]
-            messages.append({"role": "system", "content": "\n\n".join(texts)})
-        elif side == _ASSISTANT:
-            messages.append(_assistant(turn))
-        else:
-            messages += _user(turn)
+        messages += [_assistant(turn)] if is_models else _user(turn)
     return messages
 
 
@@ -74,7 +72,7 @@ def _item(place: str, raw: msgspec.Raw) -> schema.Item:
     item: schema.Item = decode_request(decoder, data, place)
     if isinstance(item, schema.Reasoning) and item.encrypted_content and not item.content:
         raise unsupported(f"{place}.encrypted_content", "only who has encrypted it can read it")
-    if isinstance(item, schema.Message) and item.role != _USER:
+    if _instructs(item):
         _refuse_images(f"{place}.content", _parts(item.content))
     return item
 
@@ -85,17 +83,21 @@ def _refuse_images(place: str, parts: Sequence[Part]) -> None:
             raise unsupported(f"{place}.{number}.type", "instructions of a chat are texts")
 
 
-def _side(item: schema.Item) -> str:
-    if isinstance(item, schema.Message):
-        return _USER if item.role == _USER else _SYSTEM
-    return _USER if isinstance(item, schema.FunctionCallOutput) else _ASSISTANT
+def _instructs(item: schema.Item) -> TypeGuard[schema.Message]:
+    return isinstance(item, schema.Message) and item.role != _USER
+
+
+def _is_models(item: schema.Item) -> bool:
+    return isinstance(item, schema.Assistant | schema.Reasoning | schema.FunctionCall)
 
 
 def _user(turn: Iterable[schema.Message | schema.FunctionCallOutput]) -> Iterator[Json]:
     """What came of calls first, for it has to follow the calls at once."""
     rest: list[Part] = []
     for item in turn:
-        if isinstance(item, schema.Message):
+        if _instructs(item):
+            rest.append(_reminder(item))
+        elif isinstance(item, schema.Message):
             rest += _parts(item.content)
         else:
             parts = _parts(item.output)
@@ -127,6 +129,12 @@ def _assistant(turn: Iterable[schema.Assistant | schema.Reasoning | schema.Funct
         message["content"] = message["content"] or None
         message["tool_calls"] = calls
     return message
+
+
+def _reminder(item: schema.Message) -> schema.InputText:
+    """Templates know of one system message, the first; agents mark others so in their prompts."""
+    text = _text(_parts(item.content))
+    return schema.InputText(text=f"<system-reminder>\n{text}\n</system-reminder>")
 
 
 def _parts(content: str | Sequence[Any]) -> Sequence[Any]:

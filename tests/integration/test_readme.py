@@ -10,6 +10,7 @@ import sys
 import tomllib
 from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -109,6 +110,10 @@ def test_the_lines_of_the_agents_name_what_there_is(proxy: RunningProxy) -> None
     (claude,) = [lines for name, lines in clients().items() if name.startswith("Claude Code")]
     assert claude[0].endswith("=https://localhost:8000")  # to which it adds /v1/messages
     assert "/v1/messages" in known
+    (codex,) = [lines for name, lines in clients().items() if name.startswith("Codex")]
+    settings = tomllib.loads("\n".join(codex))
+    provider = settings["model_providers"][settings["model_provider"]]
+    assert urlsplit(provider["base_url"]).path + "/responses" in known
 
 
 @pytest.mark.parametrize("line", blocks("sh", USE)[1].splitlines())

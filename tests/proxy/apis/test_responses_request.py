@@ -59,13 +59,30 @@ def test_instructions_are_one_with_those_of_the_developer_behind_them() -> None:
             {"role": "developer", "content": [{"type": "input_text", "text": "Be exact."}]},
             {"type": "message", "role": "system", "content": "Be kind."},
             user("Hello"),
-            {"role": "developer", "content": "In French."},
         ],
     )
     assert asked["messages"] == [
         {"role": "system", "content": "Be brief.\n\nBe exact.\n\nBe kind."},
         user("Hello"),
-        {"role": "system", "content": "In French."},
+    ]
+
+
+def test_those_between_messages_are_the_users_but_marked() -> None:
+    # Most templates know of one system message alone, the first.
+    told = {"role": "developer", "content": "In French."}
+    marked = "<system-reminder>\nIn French.\n</system-reminder>"
+    spoken = {"role": "assistant", "content": "Salut"}
+    assert said(user("Hello"), told) == [user(f"Hello\n{marked}")]
+    assert said(user("Hello"), spoken, told) == [user("Hello"), spoken, user(marked)]
+    assert said(CALL, RESULT, told)[1:] == [
+        {"role": "tool", "tool_call_id": "c1", "content": "nothing"},
+        user(marked),
+    ]
+
+
+def test_instructions_alone_are_a_message() -> None:
+    assert said({"role": "developer", "content": "Hello"}) == [
+        {"role": "system", "content": "Hello"}
     ]
 
 
