@@ -54,6 +54,7 @@ class ResponsesStream(ApiStream):
         self._unsent: list[bytes] = []
         self._number = 0  # of the next event
         self._items: list[ItemInParts] = []
+        self._open: list[ItemInParts] = []  # of them
         self._text: TextInParts | None = None  # the one that is open
         self._order = CallOrder()
         self._calls: dict[int, _Call] = {}
@@ -81,11 +82,10 @@ class ResponsesStream(ApiStream):
         if any(call.item is None for call in self._calls.values()):
             raise UpstreamFailed(_NAMELESS)
         if not self._items:
-            self._open_text(TEXT)
+            self._begin_text(TEXT)
         status, reason = ending(self._finish_reason)
-        for item in self._items:
-            if item.is_open:
-                self._send_all(item.ending(status if item is self._items[-1] else COMPLETED))
+        for item in self._open:
+            self._send_all(item.ending(status if item is self._items[-1] else COMPLETED))
         self._send_response(status, reason=reason)
         return self._take_unsent()
 
@@ -93,9 +93,8 @@ class ResponsesStream(ApiStream):
         """The event ``response.failed``, which clients read behind those of the beginning."""
         if not self._number:
             self._begin()
-        for item in self._items:
-            if item.is_open:
-                item.status = INCOMPLETE
+        for item in self._open:
+            item.status = INCOMPLETE
         self._send_response(FAILED, error=error)
         return self._take_unsent()
 
@@ -115,7 +114,7 @@ class ResponsesStream(ApiStream):
     def _take(self, kind: TextKind, text: str) -> None:
         item = self._text
         if item is None or item.kind is not kind:
-            item = self._open_text(kind)
+            item = self._begin_text(kind)
         self._unsent.append(item.more(text, self._number))
         self._number += 1
 
@@ -131,7 +130,7 @@ class ResponsesStream(ApiStream):
             at = len(self._items)
             names = self._tools.known_as(name)
             call.item = CallInParts(self._head.item_id("fc", at), at, call.id, names)
-            self._open(call.item)
+            self._begin_item(call.item)
         if call.item is not None and call.unsent:
             if call.item.is_open:
                 self._unsent.append(call.item.more(call.unsent, self._number))
@@ -146,18 +145,22 @@ class ResponsesStream(ApiStream):
         for event in ("response.created", "response.in_progress"):
             self._send(event, {"response": self._head.response(IN_PROGRESS, [])})
 
-    def _open_text(self, kind: TextKind) -> TextInParts:
+    def _begin_text(self, kind: TextKind) -> TextInParts:
         at = len(self._items)
         item = TextInParts(kind, self._head.item_id(kind.prefix, at), at)
-        self._open(item)
+        self._begin_item(item)
         self._text = item
         return item
 
-    def _open(self, item: ItemInParts) -> None:
+    def _begin_item(self, item: ItemInParts) -> None:
         self._text = None
-        for other in self._items:
-            if other.is_open and (not isinstance(other, CallInParts) or other.is_whole):
+        unfinished: list[ItemInParts] = []
+        for other in self._open:
+            if isinstance(other, CallInParts) and not other.is_whole:
+                unfinished.append(other)
+            else:
                 self._send_all(other.ending(COMPLETED))
+        self._open = [*unfinished, item]
         self._items.append(item)
         self._send_all(item.beginning())
 

@@ -24,7 +24,7 @@ class Tools:
         self._names: dict[str, tuple[str | None, str]] = {}
         tools = [self._tool(*found) for found in _functions(request)]
         self.chat = self._choose(request.tool_choice, tools)
-        if tools and request.parallel_tool_calls is not None:
+        if "tools" in self.chat and request.parallel_tool_calls is not None:
             self.chat["parallel_tool_calls"] = request.parallel_tool_calls
 
     def known_as(self, name: str) -> tuple[str | None, str]:

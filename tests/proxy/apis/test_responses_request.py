@@ -215,8 +215,18 @@ def test_of_the_tools_those_are_offered_that_are_allowed() -> None:
     assert asked["tool_choice"] == "required"
 
 
-def test_without_tools_there_is_nothing_to_choose() -> None:
-    asked = chat_of(tools=[], tool_choice="auto", parallel_tool_calls=True)
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"tools": [], "tool_choice": "auto"},
+        {
+            "tools": [WEATHER],
+            "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []},
+        },
+    ],
+)
+def test_without_tools_there_is_nothing_to_choose(asked: Any) -> None:
+    asked = chat_of(parallel_tool_calls=True, **asked)
     assert not asked.keys() & {"tools", "tool_choice", "parallel_tool_calls"}
 
 
