@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.keys import hash_key
 from tests.provisioning.service import Service
 
 pytestmark = pytest.mark.timeout(600)
@@ -71,6 +72,9 @@ def test_keys_that_cannot_be_used_are_refused_all_at_once_and_not_repeated(
             "max_concurrent": 0,
         },
         {"key": OLD, "models": "all", "previous_key": str(uuid.uuid4())},
+        {"name": "dave", "sha256": "0A" * 32},
+        {"name": "erin", "key": str(uuid.uuid4()), "sha256": hash_key(BOB)},
+        {"name": "frank", "sha256": hash_key(ALICE)},
     ]
     outcome = service.play("site.yml", ok=False, api_keys_list=keys)
     for problem in (
@@ -83,6 +87,9 @@ def test_keys_that_cannot_be_used_are_refused_all_at_once_and_not_repeated(
         "entry 5: name is needed",
         "entry 5: models must be a list",
         "entry 5: previous_key goes with previous_expires",
+        "dave: sha256 is no SHA-256",
+        "erin: key and sha256 say the same",
+        "frank: sha256 is the same as a key of alice",
     ):
         assert problem in " ".join(outcome.output.split())
     for key in (ALICE, BOB, OLD):
