@@ -30,7 +30,9 @@ class _Noted:
         return cls(resource_name)
 
     @classmethod
-    def update_from_cloudformation_json(cls, original_resource: Any, **kwargs: Any) -> Any:
+    def update_from_cloudformation_json(
+        cls, original_resource: Any, *args: Any, **kwargs: Any
+    ) -> Any:
         return original_resource
 
     def delete(self, account: str, region: str) -> None:

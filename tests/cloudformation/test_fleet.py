@@ -137,7 +137,8 @@ def test_a_second_run_changes_nothing(story: Story) -> None:
 
 def test_a_change_keeps_what_is_not_said_and_replaces_the_hosts(story: Story) -> None:
     before, after = (story.stacks[name]["Parameters"] for name in ("creation", "change"))
-    changed = {name for name in before if before[name] != after[name]}
+    # moto says what is empty in two ways, if it is a list.
+    changed = {name for name in before if before[name].strip("[]'") != after[name].strip("[]'")}
     assert changed == {"MaxSize", "InstanceType"}
     assert story.refreshes["change"] == 1
     assert refreshes[0]["Preferences"] == {
