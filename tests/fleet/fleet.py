@@ -18,6 +18,7 @@ from tests.fleet.balancer import Balancer
 from tests.fleet.counts import Counts
 from tests.fleet.crossing import Crossing
 from tests.provisioning.service import Service
+from tests.testhost import commands
 from tests.testhost.playbook import Outcome, play
 
 
@@ -104,12 +105,13 @@ class Fleet:
     def cut_off(self, name: str) -> Iterator[Service]:
         """Meanwhile, nothing that a host sends gets to the server of the counts."""
         service = self.services[name]
-        route = f"blackhole {self.crossing.address}/32"
-        service.host.run(f"ip route add {route}")
+        route = ["blackhole", f"{self.crossing.address}/32"]
+        ip = ["ip", "-netns", service.host.namespace, "route"]
+        commands.run([*ip, "add", *route])
         try:
             yield service
         finally:
-            service.host.run(f"ip route delete {route}")
+            commands.run([*ip, "delete", *route])
 
 
 def wait_until(what: Callable[[], bool], seconds: float, why: str) -> None:
