@@ -11,7 +11,7 @@ from tests.benchmark.gateways.ours import Ours
 from tests.benchmark.measures import Bench, Seconds
 from tests.benchmark.programs import Programs
 
-SHORT = Seconds(plain=0.5, streams=0.5, latency=0.5, handshakes=0.3, warmup=0.2)
+SHORT = Seconds(plain=1.0, streams=0.5, latency=0.5, handshakes=0.3, warmup=0.2)
 
 if reason := build.why_not():
     pytest.skip(reason, allow_module_level=True)
@@ -38,10 +38,10 @@ def test_whole_answers_are_counted(bench: Bench) -> None:
 
 
 def test_chunks_are_counted_and_timed(bench: Bench) -> None:
-    done = bench.load(site.PACED, "--wait-open", seconds=1.5, connections=4)
+    done = bench.load(site.PACED, "--wait-open", seconds=3, connections=4)
     assert done.errors == 0
     assert done.streams >= 4
-    assert done.chunks == pytest.approx(4 * 100 * 1.5, rel=0.25)
+    assert done.chunks == pytest.approx(4 * 100 * 3, rel=0.25)
     assert done.gap.at(50) == pytest.approx(10_000, rel=0.5)
     assert 0 < done.delay.at(50) < 1_000_000
 
