@@ -28,6 +28,9 @@ _MOST_LENGTH_DIGITS = 18
 # To read more would hold up everybody else, however short they are.
 _MOST_HEADERS = 1000
 
+# Bytes of a name that is remembered: a thousand as long as a head may be would fill the memory.
+_MOST_KEPT_NAME = 64
+
 
 class BadRequest(ValueError):
     """What has arrived is no HTTP/1.1 request."""
@@ -163,7 +166,7 @@ def _parse_head(head: bytes) -> Request:
         raw_name, colon, raw_value = line.partition(b":")
         if not colon:
             raise BadRequest("a header has no colon")
-        name = _name(raw_name)
+        name = _kept_name(raw_name) if len(raw_name) <= _MOST_KEPT_NAME else _name(raw_name)
         value = raw_value.strip(b" \t").decode("latin-1")
         headers[name] = f"{headers[name]},{value}" if name in headers else value
     request = Request(
@@ -186,11 +189,13 @@ def _origin_form(uri: str) -> str:
     return f"/{rest}" if found and not rest.startswith("/") else rest
 
 
-@lru_cache(1024)
 def _name(raw: bytes) -> str:
     if not _TOKEN.fullmatch(raw):
         raise BadRequest("a header has no valid name")
     return raw.decode().lower()
+
+
+_kept_name = lru_cache(1024)(_name)
 
 
 def _check_host(request: Request) -> None:

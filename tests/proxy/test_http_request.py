@@ -1,5 +1,6 @@
 """HTTP/1.1 requests: as h11 reads them, wherever they are cut; whatever is doubtful is refused."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import h11
@@ -285,3 +286,15 @@ def test_a_head_has_no_more_headers_than_can_be_read_at_once() -> None:
     assert RequestReader(20_000).feed(head(*lines) + b"POST") == b""
     with pytest.raises(HeadTooLong):
         RequestReader(20_000).feed(head(*lines, b"a:"))
+
+
+def test_names_as_long_as_a_head_are_not_remembered() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(100):
+            RequestReader(40_000).feed(head(b"a" * 30_000 + b"%d: b" % number))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 1_000_000
