@@ -400,7 +400,7 @@ class TestChat:
         expect(page.locator(".facts")).to_be_visible(timeout=15_000)
         expect(model(page, "sleeper/model")).to_contain_text("In service", timeout=10_000)
 
-    @pytest.mark.parametrize("language", ["curl", "Python", "Anthropic"])
+    @pytest.mark.parametrize("language", ["curl", "Python", "Responses", "Anthropic"])
     def test_the_same_as_code_runs_as_it_stands(
         self, page: Page, proxy: RunningProxy, language: str
     ) -> None:

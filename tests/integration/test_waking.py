@@ -125,15 +125,21 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(
     proxy: RunningProxy, deployed: Emulator
 ) -> None:
     deployed.set_fault("sleeper", "no_capacity", times=None)
-    asked = {"model": "sleeper/model", "messages": HELLO, "stream": True, "max_tokens": 20}
-    body = json.dumps(asked)
+    chat: dict[str, object] = {"messages": HELLO, "max_tokens": 20}
+    asked = {
+        "/v1/chat/completions": chat,
+        "/v1/responses": {"input": HELLO, "max_output_tokens": 20},
+        "/v1/messages": chat,
+    }
     ends = {
-        "/v1/chat/completions": b"data: [DONE]\n\n",
-        "/v1/messages": b'data: {"type":"message_stop"}\n\n',
+        "/v1/chat/completions": b"data: [DONE]",
+        "/v1/responses": b"event: response.incomplete",
+        "/v1/messages": b'data: {"type":"message_stop"}',
     }
     with ExitStack() as stack:
         clients = {path: stack.enter_context(RawClient(proxy, timeout=30)) for path in ends}
         for path, client in clients.items():
+            body = json.dumps({"model": "sleeper/model", "stream": True, **asked[path]})
             client.send(
                 f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {proxy.key}\r\n"
                 f"Content-Length: {len(body)}\r\n\r\n{body}"
@@ -147,7 +153,7 @@ def test_a_stream_that_waits_is_kept_alive_by_comments(
             events = b""
             while chunk := client.read_chunk():
                 events += chunk
-            assert events.endswith(ends[path])
+            assert ends[path] in events.rpartition(b"\n\n")[0].rpartition(b"\n\n")[2]
 
 
 def test_a_wait_in_vain_ends_a_stream_with_an_error_event(

@@ -1,4 +1,4 @@
-// The same call with curl, Python, and Anthropic's SDK. The key is never in it: $API_KEY stands for it.
+// The same call with curl, Python, and for the other APIs. The key is never in it: $API_KEY stands for it.
 
 import { element } from "./elements.js";
 
@@ -23,8 +23,24 @@ export function chatExamples(body) {
       `    stream=True,\n)\n` +
       `for chunk in stream:\n    for choice in chunk.choices:\n` +
       `        print(choice.delta.content or "", end="", flush=True)`,
+    "OpenAI's Responses": responsesExample(body),
     "Anthropic's SDK": messagesExample(body),
   };
+}
+
+function responsesExample(body) {
+  const { max_tokens: most, ...asked } = body;
+  if (most !== undefined) asked.max_output_tokens = most;
+  return (
+    `import os\n\nfrom openai import OpenAI\n\n` +
+    `client = OpenAI(base_url=${python(`${BASE}/v1`)}, api_key=os.environ["API_KEY"])\n` +
+    `with client.responses.stream(\n` +
+    `    model=${python(body.model)},\n    input=[\n${lines(body.messages)}\n    ],\n` +
+    fields(asked, ["model", "messages", "stream", "stream_options"]) +
+    `) as stream:\n    for event in stream:\n` +
+    `        if event.type == "response.output_text.delta":\n` +
+    `            print(event.delta, end="", flush=True)`
+  );
 }
 
 // There, what the system says is no message, the most tokens have to be said, and the SDK knows no
