@@ -78,6 +78,11 @@ def _folder(value: Any) -> str | None:
     return None if fits or not value else "must be a folder in S3, such as s3://bucket/inputs/"
 
 
+def _seal_key(value: Any) -> str | None:
+    fits = not value or re.fullmatch(r"[0-9a-fA-F]{64}", value)
+    return None if fits else "must be 64 hexadecimal digits, as openssl rand -hex 32 makes them"
+
+
 def _backend(value: Any) -> str | None:
     with suppress(ValueError):  # of a port that is none
         parts = urlsplit(value)
@@ -172,6 +177,8 @@ class AsyncInferenceConfig:
 
     input_location: str = setting("", _folder)  # where bodies are put; empty: nowhere
     max_inline_bytes: int = setting(128_000, _at_least(0))  # of a body that is sent as it is
+    # What the addresses of results are sealed with; empty: a key that the host makes for itself.
+    seal_key: str = setting("", _seal_key, secret=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +261,7 @@ def effective(config: Config) -> dict[str, Any]:
     """The settings as nested tables, with secrets masked."""
     shown: dict[str, Any] = to_table(config)
     shown["api_key"] = "********" if config.api_key else ""
+    shown["async_inference"]["seal_key"] = "********" if config.async_inference.seal_key else ""
     for section, name in (("limits", "backend"), ("traces", "otlp_endpoint")):
         shown[section][name] = masked(shown[section][name])
     return shown

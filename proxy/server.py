@@ -230,7 +230,7 @@ def main() -> int:
         options.column,
         counted,
         tls.expires,
-        startup.prepare_seal(),
+        startup.prepare_seal(config),
     )
     _look_for_cycles_seldom()
     worker = Worker(config, aws, sockets, tls.context, make)

@@ -112,12 +112,14 @@ def prepare_tls(config: Config) -> Tls:
         raise StartFailed(str(exc)) from exc
 
 
-def prepare_seal() -> Seal | None:
+def prepare_seal(config: Config) -> Seal | None:
     """What seals where the results of asynchronous calls are, under a key that all workers share.
 
-    The key is a file in the state folder, so that a result's address outlives reloads and
-    restarts. None, and a warning in the log, where it cannot be kept.
+    The key is the configuration's, or a file in the state folder, so that a result's address
+    outlives reloads and restarts. None, and a warning in the log, where it cannot be kept.
     """
+    if config.async_inference.seal_key:
+        return Seal(bytes.fromhex(config.async_inference.seal_key))
     path = certificates.state_directory() / "seal"
     try:
         return Seal(shared_key(path))

@@ -15,9 +15,9 @@ _MASK = "********"
 _URL = re.compile(r"://(.*@)?([^?]*)(\?[^'\"]+)?")
 
 
-def setting(default: Any, check: Check | None = None) -> Any:
-    """A field with a default and a check."""
-    return field(default=default, metadata={"check": check})
+def setting(default: Any, check: Check | None = None, *, secret: bool = False) -> Any:
+    """A field with a default and a check. One that is secret is shown to nobody."""
+    return field(default=default, metadata={"check": check, "secret": secret})
 
 
 def tables_of(kind: type, check_name: Check) -> Any:
@@ -44,7 +44,8 @@ def fill(section: Any, table: Mapping[str, Any], prefix: str, problems: list[str
         if not (is_dataclass(current) or "kind" in metadata):
             converted, problem = _convert(value, hints[name], metadata.get("check"))
             if problem:
-                problems.append(f"{full_name}: {problem}, not {masked(repr(value))}")
+                shown = _MASK if metadata.get("secret") else masked(repr(value))
+                problems.append(f"{full_name}: {problem}, not {shown}")
             else:
                 changes[name] = converted
         elif not isinstance(value, Mapping):

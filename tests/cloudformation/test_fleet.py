@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 from dataclasses import dataclass, field, replace
@@ -118,13 +119,15 @@ def test_hosts_get_hashes_of_keys_a_certificate_and_settings_by_a_secret(story: 
     assert "BEGIN CERTIFICATE" in secret["certificates_provided_certificate_content"]
     assert "PRIVATE KEY" in secret["certificates_provided_private_key_content"]
     assert secret["proxy_settings"] == {"models": {"llama": {"endpoint": "llama-blue"}}}
+    assert re.fullmatch("[0-9a-f]{64}", secret["fleet_seal_key"])
     assert story.key_mode == 0o600
 
 
 def test_no_play_shows_a_key_not_even_at_vvv(story: Story) -> None:
     private = story.secrets["creation"]["certificates_provided_private_key_content"].splitlines()[1]
+    seal_key = story.secrets["creation"]["fleet_seal_key"]
     for play in story.plays.values():
-        for secret in (story.keys["creation"], story.keys["rotation"], private):
+        for secret in (story.keys["creation"], story.keys["rotation"], private, seal_key):
             assert secret not in play.output
 
 

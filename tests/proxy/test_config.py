@@ -206,12 +206,20 @@ def test_a_collector_that_is_none_is_refused(tmp_path: Path, url: str) -> None:
     assert problem.startswith("traces.otlp_endpoint: must be a URL such as")
 
 
+def test_the_key_of_a_seal_is_not_shown(tmp_path: Path) -> None:
+    key = "5ea1" * 16
+    config = load(write(tmp_path, f'[async_inference]\nseal_key = "{key}"'), environ={})
+    assert config.async_inference.seal_key == key
+    assert key not in repr(effective(config))
+
+
 @pytest.mark.parametrize(
     ("setting", "shown"),
     [
         ('[limits]\nbackend = "valkey://:secret@a/x"', "not 'valkey://********@a/x'"),
         ('[limits]\nbackend = "valkey://:a/secret@a/x"', "not 'valkey://********@a/x'"),
         ('[traces]\notlp_endpoint = "http://a?key=secret"', "not 'http://a?********'"),
+        ('[async_inference]\nseal_key = "secret"', "not ********"),
     ],
 )
 def test_a_password_is_not_repeated(tmp_path: Path, setting: str, shown: str) -> None:

@@ -68,6 +68,9 @@ def variables(host: dict, secret: str, password: str) -> dict:
     if host["fleet_async_bucket"]:
         location = "s3://{}/sagemaker-proxy/input/".format(host["fleet_async_bucket"])
         said.setdefault("proxy_async_input_location", location)
+    if "fleet_seal_key" in said:
+        asynchronous = settings.setdefault("async_inference", {})
+        asynchronous.setdefault("seal_key", said.pop("fleet_seal_key"))
     # Without it each host makes its own, which does where the load balancer alone looks at it.
     if "certificates_provided_certificate_content" in said:
         said["certificates_mode"] = "provided"
