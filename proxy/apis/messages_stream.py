@@ -29,6 +29,9 @@ _DELTAS = {
 _ARGUMENTS_DELTA = b'{"type":"input_json_delta","partial_json":'
 _SIGNATURE_DELTA = b'{"type":"signature_delta","signature":'
 
+# With what whole arguments, an object, end; space may follow.
+_LAST = ("}", " ", "\n", "\r", "\t")
+
 # What a block is: a text, reasoning, or the call of this index.
 Key = str | int
 
@@ -42,6 +45,8 @@ class _Call:
         self.pieces: list[str] = []
 
     def is_complete(self) -> bool:
+        if not self.pieces or not self.pieces[-1].endswith(_LAST):
+            return False  # told without reading all of it once for each piece
         try:
             msgspec.json.decode("".join(self.pieces))
         except (ValueError, RecursionError):
@@ -181,7 +186,7 @@ class MessagesStream(ApiStream):
             self._unsent.append(_PING)
 
     def _send_piece(self, text: str) -> None:
-        if isinstance(self._open, int):
+        if isinstance(self._open, int) and text:
             self._calls[self._open].pieces.append(text)
         self._unsent.append(self._delta + encode(text) + _DELTA_END)
 

@@ -23,6 +23,9 @@ from proxy.apis.responses_answer import (
 
 Json = dict[str, Any]
 
+# With what whole arguments, an object, end; space may follow.
+_LAST = ("}", " ", "\n", "\r", "\t")
+
 # An event's type, and its fields but for that and its number.
 Event = tuple[str, Json]
 
@@ -133,6 +136,8 @@ class CallInParts(ItemInParts):
     @property
     def is_whole(self) -> bool:
         """Whether its arguments are whole JSON, which nothing can follow."""
+        if not self._pieces or not self._pieces[-1].endswith(_LAST):
+            return False  # told without reading all of it once for each item
         try:
             msgspec.json.decode(self._text())
         except (ValueError, RecursionError):

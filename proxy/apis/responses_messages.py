@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from proxy.apis import responses_item_schema as schema
+from proxy.apis.chat import encode
 from proxy.apis.requests import decode_request, unsupported
 from proxy.apis.responses_schema import Request
 from proxy.apis.responses_tools import chat_name
@@ -40,7 +41,7 @@ def messages_of(request: Request) -> list[Json]:
     if isinstance(request.input, str):
         items: list[schema.Item] = [schema.Message(role="user", content=request.input)]
     else:
-        items = [_item(f"input.{number}", raw) for number, raw in enumerate(request.input)]
+        items = [_item(f"input.{number}", item) for number, item in enumerate(request.input)]
     if not items:
         raise InvalidRequest("input is empty", param="input")
     leading: list[Any] = list(takewhile(_instructs, items))
@@ -55,8 +56,8 @@ def messages_of(request: Request) -> list[Json]:
     return messages
 
 
-def _item(place: str, raw: msgspec.Raw) -> schema.Item:
-    data = bytes(raw)
+def _item(place: str, fields: Json) -> schema.Item:
+    data = encode(fields)
     kind = decode_request(_kind, data, place)
     if kind.type == "message":
         decoder: msgspec.json.Decoder[Any] = _message

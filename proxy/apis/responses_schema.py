@@ -126,7 +126,8 @@ class Request(_Strict):
     """A request for an answer."""
 
     model: str
-    input: str | list[msgspec.Raw]
+    # Items are objects: else a list of millions of numbers would be taken apart to be refused.
+    input: str | list[Json]
     instructions: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

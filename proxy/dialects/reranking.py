@@ -12,13 +12,17 @@ from collections.abc import Mapping
 import msgspec
 
 from proxy.dialects.base import Relayed, Rendered, Usage, Whole, refuse_field, unexpected
-from proxy.dialects.bodies import decode
+from proxy.dialects.bodies import MOST_PARTS, decode
 from proxy.dialects.rewriting import with_values
 from proxy.dialects.shapes import encode
+from proxy.errors import InvalidRequest
 
 _DIALECT = "openai"
 
 _NONE = msgspec.Raw(b"null")
+
+# In documents of which some are objects. While a list is taken apart, nobody else is served.
+_MOST_MARKS = 4 * MOST_PARTS
 
 # What is read of a document that is an object, unless a request says otherwise.
 _RANKED = ["text"]
@@ -37,6 +41,7 @@ class _Document(msgspec.Struct):
 _KINDS = {"return_documents": "true or false"}
 
 _request_decoder = msgspec.json.Decoder(_Request)
+_kinds_decoder = msgspec.json.Decoder(list[str | dict[str, msgspec.Raw]])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _document_decoder = msgspec.json.Decoder(_Document)
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -59,8 +64,18 @@ def render(body: bytes, new: Mapping[str, bytes]) -> Rendered:
 
 
 def _as_texts(documents: msgspec.Raw) -> bytes:
-    """The list with the text of each object in its place; empty if that would change nothing."""
+    """The list with the text of each object in its place; empty if that would change nothing.
+
+    Raises ``InvalidRequest`` for very many.
+    """
+    data = bytes(documents)
+    if b"{" not in data:
+        return b""
+    if data.count(b"{") + data.count(b'"') > _MOST_MARKS:
+        message = f"the field 'documents' has more than {_MOST_MARKS} quotes and objects"
+        raise InvalidRequest(message, param="documents")
     try:
+        _kinds_decoder.decode(documents)  # what is neither fails at the first
         given = [bytes(document) for document in _list_decoder.decode(documents)]
         texts = [_text_of(document) for document in given]
     except (msgspec.MsgspecError, RecursionError):

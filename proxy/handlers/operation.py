@@ -56,13 +56,15 @@ class OperationHandler(RelayHandler):
         call = partial(self._call, body, streams)
         reply = await self.call_first(targets, call, wait)
         self.copy_headers(reply.answer, ANSWER_HEADERS)
-        if reply.whole is not None:
-            await self.send_body(reply.whole)
-        elif isinstance(reply.reader, Stream):
-            await self._send_events(reply.answer, reply.reader, reply.events)
-        else:
-            await self.send_relayed(reply.answer)
-        self.note_usage(reply.reader.usage)
+        try:
+            if reply.whole is not None:
+                await self.send_body(reply.whole)
+            elif isinstance(reply.reader, Stream):
+                await self._send_events(reply.answer, reply.reader, reply.events)
+            else:
+                await self.send_relayed(reply.answer)
+        finally:  # the tokens are spent, whatever becomes of the answer
+            self.note_usage(reply.reader.usage)
 
     async def keep_alive(self) -> None:
         """Show a client that still waits for its stream, and what is between, that we are here.

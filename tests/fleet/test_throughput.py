@@ -15,7 +15,7 @@ from tests.provisioning.service import Service
 pytestmark = pytest.mark.timeout(600, func_only=True)
 
 # Small, so that clients, balancer and models have the rest of two processors.
-_SHARE = 0.05
+_SHARE = 0.1
 _CLIENTS = 12
 _SECONDS = 8.0
 

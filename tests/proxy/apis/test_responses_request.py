@@ -322,6 +322,7 @@ def test_what_changes_no_answer_is_taken(asked: Any) -> None:
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
+        ({"input": [1, 2, 3]}, "input.0"),
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"conversation": "conv_1"}, "conversation"),
         ({"conversation": {"id": "conv_1"}}, "conversation"),

@@ -73,6 +73,7 @@ def test_what_is_no_text_is_left_to_the_container(documents: Any) -> None:
     [
         ({"documents": [{"title": "b", "text": "c"}], "rank_fields": ["title"]}, "rank_fields"),
         ({"documents": ["b"], "return_documents": "no"}, "return_documents"),
+        ({"documents": [{"text": "b"}, *[""] * 200_000]}, "documents"),
     ],
 )
 def test_what_it_cannot_honour_is_refused_by_name(asked: Json, param: str) -> None:
