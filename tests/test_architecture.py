@@ -91,7 +91,7 @@ LAYERS = (
         "proxy.apis.responses_item_schema",
         "proxy.apis.responses_schema",
     ),
-    ("proxy.apis.responses_tools",),
+    ("proxy.apis.rendering", "proxy.apis.responses_tools"),
     (
         "proxy.apis.messages_answer",
         "proxy.apis.messages_request",

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from proxy.apis.base import ApiStream
-from proxy.apis.chat import CallOrder, ChatUsage, Choice, Message, ToolCall, encode, read_chunks
+from proxy.apis.chat import Choice, Message, ToolCall, encode
 from proxy.apis.messages_answer import Json, ending, head, new_id, thinking, tool_use, usage_json
 from proxy.apis.messages_errors import error_json
+from proxy.apis.rendering import ChatRenderer
 from proxy.errors import ProxyError, UpstreamFailed
 
 _TEXT, _THINKING = "text", "thinking"
@@ -54,45 +54,27 @@ class _Call:
         return True
 
 
-class MessagesStream(ApiStream):
+class MessagesStream(ChatRenderer):
     """From ``message_start`` to ``message_stop``, or ``error``."""
 
     def __init__(self, model: str, stops: Sequence[str]) -> None:
         """``model`` is the name that the client knows; at ``stops`` it has the model stop."""
+        super().__init__()
         self._model = model
         self._stops = stops
         self._id = new_id()
-        self._unsent: list[bytes] = []
-        self._begun = False
         self._index = -1  # of the last block
         self._open: Key | None = None
         self._delta = b""  # what begins the open block's events
-        self._order = CallOrder()
         self._calls: dict[int, _Call] = {}
         self._closed: set[Key] = set()
         self._waiting: list[tuple[Key, str]] = []
-        self._usage: ChatUsage | None = None
         self._last: Choice | None = None
         self._refuses = False
 
-    def feed(self, events: bytes) -> bytes:
-        """Their events; several of a chat's may become none or one, and one several."""
-        for chunk in read_chunks(events):
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-            if not self._begun:
-                self._begin()
-            if (choice := chunk.choice) is not None:
-                if (delta := choice.delta) is not None:
-                    self._read(delta)
-                if choice.finish_reason is not None:
-                    self._last = choice
-        return self._take_unsent()
-
     def end(self) -> bytes:
         """What was waiting for its turn, and the end."""
-        if not self._begun:
-            self._begin()
+        self._ensure_begun()
         self._close()
         for key in dict.fromkeys(key for key, _ in self._waiting):
             self._begin_block(key)
@@ -126,6 +108,9 @@ class MessagesStream(ApiStream):
         if delta.tool_calls:
             for piece in delta.tool_calls:
                 self._read_call(piece)
+
+    def _finish(self, choice: Choice) -> None:
+        self._last = choice
 
     def _read_call(self, piece: ToolCall) -> None:
         index = self._order.index(piece)
@@ -163,7 +148,6 @@ class MessagesStream(ApiStream):
     # --- blocks ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._begun = True
         message = head(self._id, self._model, [])
         message |= {"stop_reason": None, "stop_sequence": None, "usage": usage_json(self._usage)}
         self._send("message_start", message=message)
@@ -203,8 +187,3 @@ class MessagesStream(ApiStream):
     def _send(self, kind: str, **fields: Json | int) -> None:
         event = encode({"type": kind, **fields})
         self._unsent.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
-
-    def _take_unsent(self) -> bytes:
-        events = b"".join(self._unsent)
-        self._unsent.clear()
-        return events

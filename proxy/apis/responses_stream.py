@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proxy.apis.base import ApiStream
-from proxy.apis.chat import CallOrder, ChatUsage, Message, ToolCall, encode, read_chunks
+from proxy.apis.chat import Choice, Message, ToolCall, encode
+from proxy.apis.rendering import ChatRenderer
 from proxy.apis.responses_answer import (
     COMPLETED,
     FAILED,
@@ -44,41 +44,24 @@ class _Call:
         self.item: CallInParts | None = None
 
 
-class ResponsesStream(ApiStream):
+class ResponsesStream(ChatRenderer):
     """From ``response.created`` to ``response.completed``, ``incomplete`` or ``failed``."""
 
     def __init__(self, echo: Mapping[str, Any], tools: Tools) -> None:
         """``echo`` is what the answer says of its request."""
+        super().__init__()
         self._head = Head(echo)
         self._tools = tools
-        self._unsent: list[bytes] = []
         self._number = 0  # of the next event
         self._items: list[ItemInParts] = []
         self._open: list[ItemInParts] = []  # of them
         self._text: TextInParts | None = None  # the one that is open
-        self._order = CallOrder()
         self._calls: dict[int, _Call] = {}
-        self._usage: ChatUsage | None = None
         self._finish_reason: str | None = None
-
-    def feed(self, events: bytes) -> bytes:
-        """Their events; several of a chat's may become none or one, and one several."""
-        for chunk in read_chunks(events):
-            if chunk.usage is not None:
-                self._usage = chunk.usage
-            if not self._number:
-                self._begin()
-            if (choice := chunk.choice) is not None:
-                if (delta := choice.delta) is not None:
-                    self._read(delta)
-                if choice.finish_reason is not None:
-                    self._finish_reason = choice.finish_reason
-        return self._take_unsent()
 
     def end(self) -> bytes:
         """The ends of the items that are open, and of the answer."""
-        if not self._number:
-            self._begin()
+        self._ensure_begun()
         if any(call.item is None for call in self._calls.values()):
             raise UpstreamFailed(_NAMELESS)
         if not self._items:
@@ -91,8 +74,7 @@ class ResponsesStream(ApiStream):
 
     def fail(self, error: ProxyError) -> bytes:
         """The event ``response.failed``, which clients read behind those of the beginning."""
-        if not self._number:
-            self._begin()
+        self._ensure_begun()
         for item in self._open:
             item.status = INCOMPLETE
         self._send_response(FAILED, error=error)
@@ -117,6 +99,9 @@ class ResponsesStream(ApiStream):
             item = self._begin_text(kind)
         self._unsent.append(item.more(text, self._number))
         self._number += 1
+
+    def _finish(self, choice: Choice) -> None:
+        self._finish_reason = choice.finish_reason
 
     def _read_call(self, piece: ToolCall) -> None:
         index = self._order.index(piece)
@@ -179,8 +164,3 @@ class ResponsesStream(ApiStream):
         event = encode({"type": kind, **fields, "sequence_number": self._number})
         self._unsent.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), event))
         self._number += 1
-
-    def _take_unsent(self) -> bytes:
-        events = b"".join(self._unsent)
-        self._unsent.clear()
-        return events
