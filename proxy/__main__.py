@@ -7,11 +7,9 @@ import asyncio
 import getpass
 import json
 import logging
-import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,23 +18,20 @@ from proxy import (
     __version__,
     certificates,
     control,
-    environment,
     journal,
     log,
     moments,
-    sockets,
+    serving,
     startup,
     usage_report,
 )
-from proxy.config import Config, effective
+from proxy.config import effective
 from proxy.control import ControlError
 from proxy.journal import JournalError
 from proxy.keys import DEFAULT_NAME, Caller, InvalidKeyFormat, check_key, hash_key, new_key
 from proxy.progress import Progress
 from proxy.startup import StartFailed
-from proxy.supervisor import Supervisor
-from proxy.systemd import Notifier, logs_to_journal, take_sockets
-from proxy.workers import Workers
+from proxy.systemd import logs_to_journal
 
 logger = logging.getLogger("proxy")
 
@@ -158,46 +153,9 @@ def command_line() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    notifier = Notifier()
-    given = take_sockets()
     overrides = {"host": options.host, "port": options.port, "workers": options.workers}
-    config = startup.load_config(options.config, overrides)
-    startup.load_keys(config)  # each worker loads its own; this is to fail early
-    environment.hide_key()
-    log.configure()
-    server = config.server
-    workers = server.workers or len(os.sched_getaffinity(0))
-    try:
-        groups = (
-            sockets.share(given, workers)
-            if given
-            else sockets.bind(server.host, server.port, workers)
-        )
-    except OSError as exc:
-        where = f"{server.host or '*'}:{server.port}"
-        raise StartFailed(f"cannot listen on {where}: {exc.strerror or exc}") from exc
-    scheme = "https" if server.tls else "http"
-    url = f"{scheme}://{server.host or 'localhost'}:{groups[0][0].getsockname()[1]}"
-    arguments = ["--config", options.config] if options.config else []
-    # In memory where systemd has made us a place; a restart, unlike a reload, begins anew.
-    with tempfile.TemporaryDirectory(
-        prefix="shared-", dir=os.environ.get("RUNTIME_DIRECTORY")
-    ) as shared:
-        asyncio.run(_supervise(Workers(groups, arguments, Path(shared)), notifier, url))
+    serving.serve(options.config, overrides)
     return 0
-
-
-async def _supervise(workers: Workers, notifier: Notifier, url: str) -> None:
-    running = Supervisor(workers, notifier, url)
-    if "RUNTIME_DIRECTORY" not in os.environ:
-        await running.run()
-        return
-    try:
-        listening = await control.serve(control.socket_path(), running.reload)
-    except OSError as exc:
-        raise StartFailed(f"cannot listen at {control.socket_path()}: {exc.strerror}") from exc
-    async with listening:
-        await running.run()
 
 
 def _new_key(_options: argparse.Namespace) -> int:
@@ -281,7 +239,7 @@ def _usage(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    _check(options.config)
+    startup.check(options.config)
     try:
         control.request_reload(control.socket_path())
     except ControlError as exc:
@@ -290,31 +248,9 @@ def _reload(options: argparse.Namespace) -> int:
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    config = _check(options.config)
+    config = startup.check(options.config)
     print(json.dumps(effective(config), indent=2))
     return 0
-
-
-def _check(path: str | None) -> Config:
-    """The settings, if they, the keys and the certificate can be used."""
-    problems: list[str] = []
-    config = Config()
-    try:
-        config = startup.load_config(path, {})
-    except StartFailed as exc:
-        problems.append(str(exc))
-    # A configured certificate is looked at; none is made here.
-    checks: list[Callable[[Config], object]] = [startup.load_keys]
-    if config.server.certificate:
-        checks.append(startup.prepare_tls)
-    for check in checks:
-        try:
-            check(config)
-        except StartFailed as exc:
-            problems.append(str(exc))
-    if problems:
-        raise StartFailed("\n".join(problems))
-    return config
 
 
 if __name__ == "__main__":

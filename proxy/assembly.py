@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.catalog import Catalog
-from proxy.config import LOCAL, Config, LimitsConfig, TracesConfig
+from proxy.config import Config, LimitsConfig, TracesConfig
+from proxy.constraints import LOCAL
 from proxy.counts import Counts, HostCounts
 from proxy.credentials import Aws, CredentialsProvider
 from proxy.exposition import Exposition

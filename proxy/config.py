@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from proxy import constraints as must_be
+from proxy.constraints import LOCAL
 from proxy.dialects.chat_templates import TEMPLATES
 from proxy.dialects.table import DIALECTS
 from proxy.dialects.vectors import POOLINGS
-from proxy.locations import Location
-from proxy.names import is_deployment_name, is_endpoint_name
+from proxy.names import is_deployment_name
 from proxy.tables import fill, masked, setting, tables_of, to_table
-
-# Names that model hubs and OpenAI's clients use.
-_MODEL_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9._:/@-]{0,98}[a-zA-Z0-9])?", re.ASCII)
-
-# Of the keys' limits: this host alone, or a server for several.
-LOCAL = "local"
-_BACKENDS = ("valkey", "valkeys", "redis", "rediss")
 
 DEFAULT_PATH = Path("/etc/sagemaker-proxy/config.toml")
 
@@ -37,125 +28,42 @@ class ConfigError(ValueError):
         self.problems = problems
 
 
-def _at_least(minimum: float) -> Callable[[Any], str | None]:
-    return lambda value: None if value >= minimum else f"must be at least {minimum:g}"
-
-
-def _above_zero(value: Any) -> str | None:
-    return None if value > 0 else "must be above 0"
-
-
-def _port(value: Any) -> str | None:
-    return None if 0 <= value <= 65535 else "must be between 0 and 65535 (0: any free port)"
-
-
-def _endpoint_name(value: Any) -> str | None:
-    return None if is_endpoint_name(value) else "must be the name of an endpoint"
-
-
-def _model_name(value: Any) -> str | None:
-    valid = _MODEL_NAME.fullmatch(value)
-    return None if valid else "must be letters and digits, with . _ : / @ - between them"
-
-
-def _component_name(value: Any) -> str | None:
-    valid = not value or is_endpoint_name(value)
-    return None if valid else "must be the name of an inference component"
-
-
-def _one_of(names: Iterable[str]) -> Callable[[Any], str | None]:
-    known = sorted(names)
-    return lambda value: None if value in ("", *known) else f"must be one of {', '.join(known)}"
-
-
-def _folder(value: Any) -> str | None:
-    try:
-        Location.parse(value + "name")
-    except ValueError:
-        fits = False
-    else:
-        fits = value.endswith("/")
-    return None if fits or not value else "must be a folder in S3, such as s3://bucket/inputs/"
-
-
-def _seal_key(value: Any) -> str | None:
-    fits = not value or re.fullmatch(r"[0-9a-fA-F]{64}", value)
-    return None if fits else "must be 64 hexadecimal digits, as openssl rand -hex 32 makes them"
-
-
-def _backend(value: Any) -> str | None:
-    with suppress(ValueError):  # of a port that is none
-        parts = urlsplit(value)
-        is_url = parts.scheme in _BACKENDS and parts.hostname and parts.port != 0
-        if value == LOCAL or (is_url and re.fullmatch(r"(/\d*)?", parts.path)):
-            return None
-    return f'must be "{LOCAL}" or a URL such as "valkey://host:6379"'
-
-
-def _otlp_endpoint(value: Any) -> str | None:
-    with suppress(ValueError):  # of a port that is none
-        parts = urlsplit(value)
-        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        ends = parts.query or parts.fragment or parts.path.rstrip("/").endswith("/v1/traces")
-        if not value or (is_url and not ends):
-            return None
-    return 'must be a URL such as "http://localhost:4318", to which /v1/traces is added'
-
-
-def _share(value: Any) -> str | None:
-    return None if 0 <= value <= 1 else "must be between 0 and 1"
-
-
-def _origins(value: Any) -> str | None:
-    for origin in value:
-        if origin != "*" and not _is_origin(origin):
-            return f'{origin!r} is no origin such as "https://app.example.com", nor "*"'
-    return None
-
-
-def _is_origin(origin: str) -> bool:
-    with suppress(ValueError):  # of a host that is none
-        parts = urlsplit(origin)
-        return parts.scheme in ("http", "https") and origin == f"{parts.scheme}://{parts.netloc}"
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """``[server]``: what clients connect to."""
 
     host: str = ""  # empty: every address, IPv4 and IPv6
-    port: int = setting(8000, _port)
-    workers: int = setting(0, _at_least(0))  # 0: one for each CPU
+    port: int = setting(8000, must_be.port)
+    workers: int = setting(0, must_be.at_least(0))  # 0: one for each CPU
     tls: bool = True
     certificate: str = ""  # PEM with its chain; empty: a self-signed one is made
     private_key: str = ""
-    max_body_bytes: int = setting(25 * 1024 * 1024, _at_least(1))
-    max_header_bytes: int = setting(32 * 1024, _at_least(1024))
-    max_connections: int = setting(10_000, _at_least(1))
-    request_timeout_seconds: float = setting(900.0, _above_zero)
-    body_timeout_seconds: float = setting(120.0, _above_zero)
-    idle_timeout_seconds: float = setting(75.0, _above_zero)
-    drain_seconds: float = setting(30.0, _at_least(0))
-    allowed_origins: tuple[str, ...] = setting((), _origins)
+    max_body_bytes: int = setting(25 * 1024 * 1024, must_be.at_least(1))
+    max_header_bytes: int = setting(32 * 1024, must_be.at_least(1024))
+    max_connections: int = setting(10_000, must_be.at_least(1))
+    request_timeout_seconds: float = setting(900.0, must_be.above_zero)
+    body_timeout_seconds: float = setting(120.0, must_be.above_zero)
+    idle_timeout_seconds: float = setting(75.0, must_be.above_zero)
+    drain_seconds: float = setting(30.0, must_be.at_least(0))
+    allowed_origins: tuple[str, ...] = setting((), must_be.origins)
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """``[upstream]``: how SageMaker is called."""
 
-    connect_timeout_seconds: float = setting(5.0, _above_zero)
-    read_timeout_seconds: float = setting(120.0, _above_zero)
-    wake_timeout_seconds: float = setting(300.0, _at_least(0))
-    retries: int = setting(3, _at_least(0))
-    max_connections: int = setting(4096, _at_least(1))
+    connect_timeout_seconds: float = setting(5.0, must_be.above_zero)
+    read_timeout_seconds: float = setting(120.0, must_be.above_zero)
+    wake_timeout_seconds: float = setting(300.0, must_be.at_least(0))
+    retries: int = setting(3, must_be.at_least(0))
+    max_connections: int = setting(4096, must_be.at_least(1))
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogConfig:
     """``[catalog]``: how the list of models is kept."""
 
-    refresh_seconds: float = setting(30.0, _at_least(1))
+    refresh_seconds: float = setting(30.0, must_be.at_least(1))
     include: tuple[str, ...] = ("*",)  # patterns of the endpoints that clients may name
     exclude: tuple[str, ...] = ()
 
@@ -164,46 +72,46 @@ class CatalogConfig:
 class LimitsConfig:
     """``[limits]``: how much at once; what each key may use is in the file of keys."""
 
-    max_concurrent: int = setting(2000, _at_least(1))  # requests to models, of each worker
-    max_queued: int = setting(1000, _at_least(0))  # that wait for their turn, of each worker
-    queue_seconds: float = setting(10.0, _above_zero)
-    backend: str = setting(LOCAL, _backend)  # where the keys' limits are counted
-    without_backend: str = setting("open", _one_of(("open", "closed")))  # while that is away
+    max_concurrent: int = setting(2000, must_be.at_least(1))  # requests to models, of each worker
+    max_queued: int = setting(1000, must_be.at_least(0))  # that wait for their turn, of each worker
+    queue_seconds: float = setting(10.0, must_be.above_zero)
+    backend: str = setting(LOCAL, must_be.backend)  # where the keys' limits are counted
+    without_backend: str = setting("open", must_be.one_of(("open", "closed")))  # while that is away
 
 
 @dataclass(frozen=True, slots=True)
 class AsyncInferenceConfig:
     """``[async_inference]``: how the input of asynchronous calls gets to SageMaker."""
 
-    input_location: str = setting("", _folder)  # where bodies are put; empty: nowhere
-    max_inline_bytes: int = setting(128_000, _at_least(0))  # of a body that is sent as it is
+    input_location: str = setting("", must_be.folder)  # where bodies are put; empty: nowhere
+    max_inline_bytes: int = setting(128_000, must_be.at_least(0))  # of a body that is sent as it is
     # What the addresses of results are sealed with; empty: a key that the host makes for itself.
-    seal_key: str = setting("", _seal_key, secret=True)
+    seal_key: str = setting("", must_be.seal_key, secret=True)
 
 
 @dataclass(frozen=True, slots=True)
 class TracesConfig:
     """``[traces]``: where OpenTelemetry's traces of the requests are sent."""
 
-    otlp_endpoint: str = setting("", _otlp_endpoint)  # empty: there are none
-    sample_ratio: float = setting(1.0, _share)  # of those that are not part of a trace already
+    otlp_endpoint: str = setting("", must_be.otlp_endpoint)  # empty: there are none
+    sample_ratio: float = setting(1.0, must_be.share)  # of those that are no part of one already
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """``[models.NAME]``: an alias, a stable name for what is deployed."""
 
-    endpoint: str = setting("", _endpoint_name)
-    inference_component: str = setting("", _component_name)
+    endpoint: str = setting("", must_be.endpoint_name)
+    inference_component: str = setting("", must_be.component_name)
     target_variant: str = ""
-    dialect: str = setting("", _one_of(DIALECTS))  # empty: by its image, or else openai
+    dialect: str = setting("", must_be.one_of(DIALECTS))  # empty: by its image, or else openai
     served_model: str = ""  # what the container calls it; empty: the container's only one
     fallbacks: tuple[str, ...] = ()  # aliases or deployments, in the order to try them
     long_requests: bool = False  # chats that are not streamed run as streams
-    chat_template: str = setting("", _one_of(TEMPLATES))  # how chats become text
-    batch_limit: int = setting(32, _at_least(1))  # inputs that the container takes at once
+    chat_template: str = setting("", must_be.one_of(TEMPLATES))  # how chats become text
+    batch_limit: int = setting(32, must_be.at_least(1))  # inputs that the container takes at once
     dimensions: bool = False  # whether it cuts embeddings to a size
-    pooling: str = setting("mean", _one_of(POOLINGS))  # how vectors of tokens become one
+    pooling: str = setting("mean", must_be.one_of(POOLINGS))  # how vectors of tokens become one
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +126,7 @@ class Config:
     limits: LimitsConfig = field(default_factory=LimitsConfig)
     async_inference: AsyncInferenceConfig = field(default_factory=AsyncInferenceConfig)
     traces: TracesConfig = field(default_factory=TracesConfig)
-    models: Mapping[str, ModelConfig] = tables_of(ModelConfig, _model_name)
+    models: Mapping[str, ModelConfig] = tables_of(ModelConfig, must_be.model_name)
     # From the environment alone, never the file.
     api_key: str = field(default="", repr=False, metadata={"hidden": True})
     api_key_sha256: str = field(default="", metadata={"hidden": True})

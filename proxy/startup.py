@@ -6,7 +6,7 @@ import logging
 import resource
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +132,31 @@ def prepare_seal(config: Config) -> Seal | None:
             reason=getattr(exc, "strerror", None) or str(exc),
         )
         return None
+
+
+def check(path: str | None) -> Config:
+    """The settings, if they, the keys and the certificate can be used.
+
+    Raises ``StartFailed`` with all that is wrong.
+    """
+    problems: list[str] = []
+    config = Config()
+    try:
+        config = load_config(path, {})
+    except StartFailed as exc:
+        problems.append(str(exc))
+    # A configured certificate is looked at; none is made here.
+    checks: list[Callable[[Config], object]] = [load_keys]
+    if config.server.certificate:
+        checks.append(prepare_tls)
+    for each in checks:
+        try:
+            each(config)
+        except StartFailed as exc:
+            problems.append(str(exc))
+    if problems:
+        raise StartFailed("\n".join(problems))
+    return config
 
 
 def fit_file_limit(config: Config) -> Config:

@@ -1,12 +1,26 @@
-"""Imports inside the package go down its layers only."""
+"""Files are where they belong, and imports inside the package go down its layers only."""
 
 import ast
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "proxy"
+
+# Beside what tools demand there.
+TOP_LEVEL = {
+    "README.md",
+    "ansible.cfg",
+    "cloudformation",
+    "inventory.ini",
+    "playbooks",
+    "proxy",
+    "roles",
+    "tests",
+}
 
 # From the bottom up. A module imports from lower rows alone.
 LAYERS = (
@@ -101,6 +115,7 @@ LAYERS = (
     ("proxy.apis.responses_items", "proxy.apis.responses_request"),
     ("proxy.apis.messages_stream", "proxy.apis.responses_stream"),
     ("proxy.apis.messages", "proxy.apis.responses"),
+    ("proxy.constraints",),
     ("proxy.config",),
     ("proxy.connection", "proxy.dialing", "proxy.server_connection"),
     ("proxy.connection_pool",),
@@ -168,6 +183,7 @@ LAYERS = (
     ("proxy.checks.invocation",),
     ("proxy.checks.plan",),
     ("proxy.supervisor",),
+    ("proxy.serving",),
     ("proxy.__main__",),
 )
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
@@ -200,6 +216,18 @@ def imports(path: Path) -> set[str]:
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found.update(name if name in MODULES else str(node.module) for name in names)
     return found
+
+
+@pytest.mark.skipif(
+    not ((ROOT / ".git").exists() and shutil.which("git")), reason="this is no clone"
+)
+def test_the_top_level_has_what_belongs_there_and_no_more() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    top = {name.partition("/")[0] for name in listed.stdout.split("\0") if name}
+    demanded = {name for name in top if name.startswith((".", "requirements"))}
+    assert top - demanded - {"Makefile", "pyproject.toml", "LICENSE"} == TOP_LEVEL
 
 
 def test_every_module_has_its_layer() -> None:

@@ -8,7 +8,8 @@ import valkey
 from valkey.exceptions import ValkeyError
 
 from proxy.checks.finding import Finding, failed, ok, skipped, warning
-from proxy.config import LOCAL, LimitsConfig
+from proxy.config import LimitsConfig
+from proxy.constraints import LOCAL
 from proxy.tables import masked
 from proxy.valkey_client import tls_options
 

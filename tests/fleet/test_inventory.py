@@ -1,4 +1,4 @@
-"""inventory.aws_ec2.yml finds the running hosts of a fleet, and no others."""
+"""playbooks/inventory/aws_ec2.yml finds the running hosts of a fleet, and no others."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def test_it_names_each_by_its_id(tmp_path: Path) -> None:
         cloud.client("ec2").terminate_instances(InstanceIds=gone)
         program = Path(sys.executable).with_name("ansible-inventory")
         done = subprocess.run(
-            [program, "-i", "inventory.aws_ec2.yml", "--list"],
+            [program, "-i", "playbooks/inventory/aws_ec2.yml", "--list"],
             cwd=ROOT,
             env=cloud.environment(tmp_path),
             capture_output=True,
