@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.balancer import Balancer
-from tests.fleet.counts import Counts
 from tests.fleet.crossing import Crossing
 from tests.fleet.fleet import Fleet
 from tests.fleet.snapshot import Snapshot, take
+from tests.integration.shared_counts import CountsServer
 from tests.provisioning.service import Service
 from tests.testhost.authority import Authority
 from tests.testhost.host import Host
@@ -24,6 +24,7 @@ from tests.testhost.sagemaker import SageMaker
 ROOT = Path(__file__).parents[2]
 NAMES = ("one", "two", "three")
 LIFETIME = timedelta(hours=1)
+COUNTS_PORT = 6379
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +61,11 @@ def fleet(
     directory = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
         crossing = stack.enter_context(Crossing())
-        counts = stack.enter_context(Counts(crossing))
+        counts = stack.enter_context(
+            CountsServer(
+                crossing.directory, at=(crossing.address, COUNTS_PORT), start=crossing.start
+            )
+        )
         hosts = [stack.enter_context(Host(name, snapshot)) for name in NAMES]
         sagemakers = [stack.enter_context(SageMaker(host, LIFETIME)) for host in hosts]
         variables = {

@@ -15,8 +15,8 @@ from typing import Any
 import requests
 
 from tests.fleet.balancer import Balancer
-from tests.fleet.counts import Counts
 from tests.fleet.crossing import Crossing
+from tests.integration.shared_counts import CountsServer
 from tests.provisioning.service import Service
 from tests.testhost import commands
 from tests.testhost.playbook import Outcome, play
@@ -45,7 +45,7 @@ class Fleet:
 
     services: dict[str, Service]  # by the host's name, in the order of the inventory
     balancer: Balancer
-    counts: Counts
+    counts: CountsServer
     crossing: Crossing
     authority: Path  # of every host's certificate
     key_file: Path

@@ -104,7 +104,7 @@ def test_a_restart_of_the_server_begins_the_minute_anew(fleet: Fleet, keys: dict
     assert [ask(fleet, keys["restart"]).status_code for _ in range(FEW)] == [200] * FEW
     assert ask(fleet, keys["restart"]).status_code == 429
     fleet.counts.kill()
-    fleet.counts.start()
+    fleet.counts.start_again()
 
     def all_are_back() -> bool:
         answers = [ask(fleet, fleet.key, each.url) for each in fleet.services.values()]

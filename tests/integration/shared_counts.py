@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +17,14 @@ PROGRAM = PACKAGE = "redis-server"
 PASSWORD = "not-to-be-shown"
 _START_SECONDS = 10.0
 
+Start = Callable[..., subprocess.Popen[Any]]
+
 
 class CountsServer:
     """Keeps nothing on disk; can be stopped and go on.
 
     With a certificate and its private key (PEM), it speaks TLS alone. It is on a free port of the
-    loopback, if nothing else is said.
+    loopback, if nothing else is said; ``start`` starts its process.
     """
 
     def __init__(
@@ -31,11 +34,13 @@ class CountsServer:
         *,
         at: tuple[str, int] = ("127.0.0.1", 0),
         password: str = PASSWORD,
+        start: Start = subprocess.Popen,
     ) -> None:
         self._directory = directory
         self._pair = pair
         self._host, self.port = at
         self._password = password
+        self._start_process = start
 
     def __enter__(self) -> Self:
         if reason := machine.provide(PROGRAM, PACKAGE):
@@ -98,7 +103,7 @@ class CountsServer:
                 settings[name].write_bytes(content)
             settings |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no"}
         line = [PROGRAM, *(part for name in settings for part in (f"--{name}", settings[name]))]
-        self._process = subprocess.Popen([*map(str, line)], stdout=subprocess.DEVNULL)
+        self._process = self._start_process([*map(str, line)], stdout=subprocess.DEVNULL)
         return self._answers()
 
     def _answers(self) -> bool:

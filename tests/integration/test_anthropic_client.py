@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -12,32 +11,13 @@ import openai
 import pytest
 import requests
 
-from proxy.keys import hash_key
-from tests.emulator.containers import agent, lmi, scripted, tgi
+from tests.emulator.containers import agent
 from tests.emulator.containers.agent import BALANCES, REASONING, RESULT, TASK, Bank
 from tests.emulator.emulator import Emulator
-from tests.integration.conftest import QUICK
+from tests.integration.agents import NO_USAGE, add_models, answering, serving
 from tests.integration.running import RunningProxy
 from tests.integration.scraping import scrape
-from tests.integration.test_dialects import LMI, TGI
 
-SETTINGS = (
-    QUICK
-    + """
-[models.templated]
-endpoint = "tgi"
-chat_template = "chatml"
-[models.long]
-endpoint = "agent"
-long_requests = true
-[models.backed]
-endpoint = "fails"
-fallbacks = ["agent"]
-[models.renamed]
-endpoint = "demo-chat"
-served_model = "demo-chat"
-"""
-)
 LIMITED = "0b9c1f5e-4b0a-4f1c-9a53-3a3b6b6f6c1d"
 
 HELLO: Any = [{"role": "user", "content": "Grüße, 世界! 🌍"}]
@@ -54,40 +34,19 @@ TOOLS: Any = [
     {"name": name, "description": description, "input_schema": schema}
     for name, description, schema in agent.TOOLS
 ]
-NO_USAGE = {
-    "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "All."}}
-    ]
-}
-WHOLE = {**NO_USAGE, "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}}
-
-
-FAILURE = b'data: {"error":{"message":"out of memory","type":"Error","code":500}}\n\n'
 
 
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator) -> Emulator:
-    def answering(said: object) -> Any:
-        return scripted.application(json.dumps(said).encode(), content_type="application/json")
-
-    emulator.add_endpoint("agent", agent.application())
-    emulator.add_endpoint("lmi", lmi.application(vllm=True), image=LMI)
-    emulator.add_endpoint("tgi", tgi.application(), image=TGI)
-    emulator.add_endpoint("whole", answering(WHOLE))
+    add_models(emulator)
     emulator.add_endpoint("silent", answering(NO_USAGE))
     emulator.add_endpoint("nonsense", answering({"hello": "world"}))
-    emulator.add_endpoint("fails", scripted.application(FAILURE))
     return emulator
 
 
 @pytest.fixture(scope="module")
 def proxy(deployed: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    directory: Path = tmp_path_factory.mktemp("proxy")
-    hashed = hash_key(LIMITED)
-    (directory / "keys.toml").write_text(
-        f'[keys.limited]\nsha256 = "{hashed}"\nmodels = ["demo-*"]\nrequests_per_minute = 1\n'
-    )
-    with RunningProxy(directory, deployed.environment(), SETTINGS) as proxy:
+    with serving(deployed, tmp_path_factory.mktemp("proxy"), LIMITED, 1) as proxy:
         yield proxy
 
 

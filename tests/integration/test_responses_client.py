@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -11,32 +10,13 @@ import pydantic
 import pytest
 from openai.types.responses import Response
 
-from proxy.keys import hash_key
-from tests.emulator.containers import agent, lmi, scripted, tgi
+from tests.emulator.containers import agent, scripted
 from tests.emulator.containers.agent import ANNOUNCEMENT, BALANCES, REASONING, RESULT, TASK, Bank
 from tests.emulator.emulator import Emulator
-from tests.integration.conftest import QUICK
+from tests.integration.agents import add_models, serving
 from tests.integration.running import RunningProxy
 from tests.integration.scraping import scrape
-from tests.integration.test_dialects import LMI, TGI
 
-SETTINGS = (
-    QUICK
-    + """
-[models.templated]
-endpoint = "tgi"
-chat_template = "chatml"
-[models.long]
-endpoint = "agent"
-long_requests = true
-[models.backed]
-endpoint = "fails"
-fallbacks = ["agent"]
-[models.renamed]
-endpoint = "demo-chat"
-served_model = "demo-chat"
-"""
-)
 LIMITED = "3f0f3b52-6d8e-4c0e-8d6b-1f1f5b1f5a77"
 
 HELLO = "Grüße, 世界! 🌍"
@@ -82,36 +62,19 @@ def delta(content: str, finish_reason: str | None = None) -> bytes:
     return chunk(choices=[choice])
 
 
-FAILURE = chunk(error={"message": "out of memory", "type": "InternalServerError", "code": 500})
-WHOLE = {
-    "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "All."}}
-    ],
-    "usage": {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7},
-}
 CITY = '{"name": "Bonn", "inhabitants": 330000}'
 
 
 @pytest.fixture(scope="module")
 def deployed(emulator: Emulator) -> Emulator:
-    whole = json.dumps(WHOLE).encode()
-    emulator.add_endpoint("agent", agent.application())
-    emulator.add_endpoint("lmi", lmi.application(vllm=True), image=LMI)
-    emulator.add_endpoint("tgi", tgi.application(), image=TGI)
-    emulator.add_endpoint("whole", scripted.application(whole, content_type="application/json"))
-    emulator.add_endpoint("fails", scripted.application(FAILURE))
+    add_models(emulator)
     emulator.add_endpoint("city", scripted.application(delta(CITY, "stop"), b"data: [DONE]\n\n"))
     return emulator
 
 
 @pytest.fixture(scope="module")
 def proxy(deployed: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningProxy]:
-    directory: Path = tmp_path_factory.mktemp("proxy")
-    hashed = hash_key(LIMITED)
-    (directory / "keys.toml").write_text(
-        f'[keys.limited]\nsha256 = "{hashed}"\nmodels = ["demo-*"]\nrequests_per_minute = 2\n'
-    )
-    with RunningProxy(directory, deployed.environment(), SETTINGS) as proxy:
+    with serving(deployed, tmp_path_factory.mktemp("proxy"), LIMITED, 2) as proxy:
         yield proxy
 
 
