@@ -91,14 +91,19 @@ def echo_of(request: schema.Request, values: Mapping[str, msgspec.Raw]) -> Json:
         "service_tier": "default",
         "store": False,
         "temperature": request.temperature,
-        "text": values["text"] if request.text else {"format": {"type": "text"}},
-        "tool_choice": values["tool_choice"] if request.tool_choice else "auto",
-        "tools": values["tools"] if request.tools else [],
+        "text": _on_one_line(values["text"]) if request.text else {"format": {"type": "text"}},
+        "tool_choice": _on_one_line(values["tool_choice"]) if request.tool_choice else "auto",
+        "tools": _on_one_line(values["tools"]) if request.tools else [],
         "top_logprobs": 0,
         "top_p": request.top_p,
         "truncation": "disabled",
         "user": request.user,
     }
+
+
+def _on_one_line(value: msgspec.Raw) -> msgspec.Raw:
+    """Without its white space: a line's end in it would end the field of an event."""
+    return msgspec.Raw(msgspec.json.format(value, indent=-1))
 
 
 def _format(asked: schema.PlainFormat | schema.ObjectFormat | schema.SchemaFormat | None) -> object:

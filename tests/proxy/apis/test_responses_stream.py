@@ -43,6 +43,20 @@ def new_renderer(**fields: Any) -> ApiStream:
     return RESPONSES.to_chat(json.dumps(body).encode()).stream()
 
 
+def test_each_event_is_two_lines_however_the_request_is_written() -> None:
+    tool = {"type": "function", "name": "look", "parameters": {"type": "object"}, "strict": None}
+    fields: Any = {"tools": [tool], "tool_choice": {"type": "function", "name": "look"}}
+    fields |= {"text": {"format": {"type": "json_schema", "name": "s", "schema": {}}}}
+    body = json.dumps({"model": "m", "input": "Hello", "stream": True, **fields}, indent=2)
+    renderer = RESPONSES.to_chat(body.encode()).stream()
+    events = renderer.feed(b"".join(stream(text("Hi")))) + renderer.end()
+    for each in events.removesuffix(b"\n\n").split(b"\n\n"):
+        name, data = each.split(b"\n")
+        assert name == b"event: " + json.loads(data.removeprefix(b"data: "))["type"].encode()
+    created = json.loads(events.split(b"\n")[1].removeprefix(b"data: "))["response"]
+    assert {name: created[name] for name in fields} == fields
+
+
 def rendered(events: Iterable[bytes], renderer: ApiStream | None = None) -> bytes:
     renderer = renderer or new_renderer()
     return b"".join([*map(renderer.feed, events), renderer.end()])
