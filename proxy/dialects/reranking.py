@@ -78,7 +78,7 @@ def _as_texts(documents: msgspec.Raw) -> bytes:
         _kinds_decoder.decode(documents)  # what is neither fails at the first
         given = [bytes(document) for document in _list_decoder.decode(documents)]
         texts = [_text_of(document) for document in given]
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return b""  # the container says what is wrong with it
     return b"[" + b",".join(texts) + b"]" if texts != given else b""
 
