@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from copy import copy
 from http import HTTPStatus
 from typing import cast
 
@@ -75,7 +76,7 @@ class Response:
     async def wait(self) -> None:
         """Return when something has happened. Raises what ``read`` does."""
         if self._error is not None:
-            raise self._error
+            raise copy(self._error)  # one that is kept would hold this frame, too
         self._waiter = self._connection.loop.create_future()
         try:
             await self._waiter
@@ -251,10 +252,8 @@ class Connection(asyncio.Protocol):
                 response.wake()
                 return
         except BadResponse as exc:
-            cause = exc
-        error = ConnectionBroken(f"{type(cause).__name__}: {cause}")
-        error.__cause__ = cause
-        response.fail(error)
+            cause = exc.with_traceback(None)  # that holds this frame
+        response.fail(ConnectionBroken(f"{type(cause).__name__}: {cause}"))
 
     def pause_writing(self) -> None:
         """There is enough to be sent."""

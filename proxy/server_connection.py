@@ -103,6 +103,9 @@ class ServerConnection:
         finally:
             self.stream.close()
             self._leave()
+            if self.stream.error is not None:
+                # By its traceback, it holds the stream and all that has written to it.
+                self.stream.error.__traceback__ = None
             self._taker = None
 
     async def _serve_one(self, data: bytes) -> bytes:
@@ -168,7 +171,10 @@ class ServerConnection:
             ahead = asyncio.ensure_future(self.stream.read_bytes(_READ_BYTES, partial=True))
             if ahead.done():
                 await asyncio.sleep(0)  # or who sends on and on would have all the turns
-        data = await ahead
+        try:
+            data = await ahead
+        finally:
+            ahead = None  # or its failure would hold this frame, and this frame the failure
         if self.stream.closed():  # since it has arrived
             raise StreamClosedError
         return data

@@ -68,9 +68,10 @@ class Waking:
         if sleeper is None or sleeper.may_be_tried(waits=wait is not None):
             try:
                 return await self._try(name, attempt)
-            except ModelNotReady:
+            except ModelNotReady as error:
                 if wait is None:
                     raise
+                error.__traceback__ = None  # whose frames hold it
                 sleeper = self._asleep.get(name)
         elif wait is None:
             raise copy(sleeper.error)
@@ -83,7 +84,8 @@ class Waking:
                     await sleeper.turn(patience)
                 try:
                     return await patience.during(self._try(name, attempt))
-                except ModelNotReady:
+                except ModelNotReady as error:
+                    error.__traceback__ = None  # whose frames hold it
                     sleeper = self._asleep.get(name)
 
     @contextmanager

@@ -190,6 +190,9 @@ class BaseHandler(RequestLifecycle):
             await self.serve(*self._path)
         except ProxyError as error:
             self._fail(error)
+            # It holds the frames that it came through, and where one holds it, too, all of this
+            # would stay until the garbage collector comes by, which is seldom.
+            error.__traceback__ = None
         except TimeoutError:
             self._fail(DeadlineExceeded(_TOO_LONG))
         except StreamClosedError:

@@ -73,9 +73,9 @@ class Exchange:
             waits = asyncio.shield(sent)
             waits.add_done_callback(_note_failure)
             return waits
-        except StreamClosedError as exc:
+        except StreamClosedError:
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            failed.set_exception(exc)
+            failed.set_exception(StreamClosedError())  # the one above holds this frame
             _note_failure(failed)
             return failed
 

@@ -130,6 +130,7 @@ class RelayHandler(BaseHandler):
                     ):
                         raise
                     self.log_failed_target(target, error)
+                    error.__traceback__ = None  # whose frames hold it
                     failed[target] = error
             for target in targets:
                 if not failed or isinstance(failed[target], ModelNotReady):

@@ -25,15 +25,25 @@ import signal
 
 def tell(number, frame):
     import asyncio, collections, gc, json, os, pathlib
+
+    def count(objects):
+        return collections.Counter(
+            type(each).__name__
+            for each in objects
+            if type(each).__module__.startswith(("proxy.", "tornado."))
+        )
+
+    gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
-    kinds = collections.Counter(
-        type(each).__name__
-        for each in gc.get_objects()
-        if type(each).__module__.startswith(("proxy.", "tornado."))
-    )
+    garbage = count(gc.garbage)
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.collect()
+    kinds = count(gc.get_objects())
     tasks = sorted(str(each.get_coro()).split(" at ")[0] for each in asyncio.all_tasks())
     file = pathlib.Path(os.environ["INSPECTION_FOLDER"], str(os.getpid()))
-    file.with_suffix(".new").write_text(json.dumps({"tasks": tasks, "kinds": kinds}))
+    told = {"tasks": tasks, "kinds": kinds, "garbage": garbage}
+    file.with_suffix(".new").write_text(json.dumps(told))
     file.with_suffix(".new").replace(file)
 
 signal.signal(signal.SIGUSR2, tell)
@@ -51,6 +61,8 @@ class Inspection:
 
     def __init__(self, proxy: RunningProxy, folder: Path) -> None:
         self._proxy = proxy
+        self.garbage: Counter[str] = Counter()
+        """Those that only the garbage collector has freed, at each look: they were in cycles."""
         self._pid = proxy.workers[0]
         self._file = folder / str(self._pid)
 
@@ -85,6 +97,7 @@ class Inspection:
         os.kill(self._pid, signal.SIGUSR2)
         wait_until(self._file.exists, "the worker does not say what it holds")
         found: dict[str, dict[str, int]] = json.loads(self._file.read_text())
+        self.garbage.update(found["garbage"])
         return found
 
 
