@@ -33,3 +33,17 @@ def test_sockets_that_were_given_are_dealt_to_as_many_as_can_have_one(
     assert [len(group) for group in groups] == sizes
     assert {id(each) for group in groups for each in group} == {id(each) for each in sockets}
     close(groups)
+
+
+def test_the_kernel_asks_after_clients_that_say_nothing() -> None:
+    given = [socket.create_server(("127.0.0.1", 0))]
+    for groups in (bind("127.0.0.1", 0, workers=1), share(given, workers=1)):
+        listener = groups[0][0]
+        with socket.create_connection(listener.getsockname()):
+            listener.setblocking(True)
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+                # Well before a load balancer forgets it.
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) < 350 / 2
+        close(groups)
