@@ -20,15 +20,17 @@ def tls_options(url: str) -> dict[str, Any]:
 
 def make_client(url: str, *, seconds: float, connections: int) -> valkey.asyncio.Valkey:
     """One that waits ``seconds`` at most, for a connection and for an answer."""
-    client: valkey.asyncio.Valkey = valkey.asyncio.Valkey.from_url(
+    pool = valkey.asyncio.BlockingConnectionPool.from_url(
         url,
         max_connections=connections,
+        timeout=seconds,  # for one to be free; the plain pool has no patience
         socket_connect_timeout=seconds,
         socket_timeout=seconds,
         **tls_options(url),
     )
     if tls_options(url):
-        _share_context(client.connection_pool)
+        _share_context(pool)
+    client: valkey.asyncio.Valkey = valkey.asyncio.Valkey.from_pool(pool)
     return client
 
 

@@ -1,5 +1,6 @@
 """A server of the limits that speaks TLS is believed only if it shows who it is."""
 
+import asyncio
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,16 @@ async def test_nor_is_one_that_passes_for_another(
         assert "mismatch" in check_backend(LimitsConfig(backend=url))[0].found
         async with client(f"{url}&ssl_check_hostname=false") as talking:
             assert await talking.ping()
+
+
+async def test_more_at_once_than_there_are_connections_wait_for_one(
+    server: CountsServer, authority: tuple[Authority, Path]
+) -> None:
+    async with client(f"{server.url}?ssl_ca_certs={authority[1]}") as talking:
+        asked = [talking.incr("asked") for _ in range(10 * _CONNECTIONS)]
+        assert max(await asyncio.gather(*asked)) == 10 * _CONNECTIONS
+        listed = await talking.client_list()
+    assert len(listed) <= _CONNECTIONS
 
 
 async def test_the_authorities_are_read_once_for_all_connections(
