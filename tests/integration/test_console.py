@@ -16,11 +16,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from proxy.keys import hash_key
-from tests.emulator.containers import chat
+from tests.emulator.containers import chat, huggingface, tei
 from tests.emulator.emulator import Emulator
 from tests.integration.browser import Complaints, chromium
 from tests.integration.conftest import QUICK
 from tests.integration.running import RunningProxy
+from tests.integration.test_dialects import PIPELINE, TEI
 
 SETTINGS = QUICK.replace("wake_timeout_seconds = 1.5", "wake_timeout_seconds = 60")
 SIZES = {"desktop": (1280, 800), "phone": (360, 740)}
@@ -49,6 +50,9 @@ def deployed(emulator: Emulator) -> Emulator:
         emulator.set_status(name, status)
     container = chat.application(("model",))
     emulator.add_endpoint("sleeper", container, kind="components", components=["model"])
+    hears = huggingface.application("automatic-speech-recognition")
+    emulator.add_endpoint("whisper", hears, image=PIPELINE)
+    emulator.add_endpoint("ranker", tei.application("rerank"), image=TEI)
     return emulator
 
 
@@ -217,7 +221,7 @@ class TestModels:
         expect(model(page, "broken")).to_contain_text("Failed")
         expect(model(page, "coming")).to_contain_text("Starting")
         expect(model(page, "sleeper/model")).to_contain_text("component")
-        expect(page.locator("#models-count")).to_have_text("6 of 8 in service")
+        expect(page.locator("#models-count")).to_have_text("8 of 10 in service")
 
     def test_one_that_is_chosen_is_used_in_the_playground(
         self, page: Page, proxy: RunningProxy
@@ -422,7 +426,7 @@ class TestChat:
         assert run(code, language, proxy).replace("\n", "") == answered.replace("\n", "")
 
 
-def run(code: str, language: str, proxy: RunningProxy) -> str:
+def run(code: str, language: str, proxy: RunningProxy, within: Path | None = None) -> str:
     """What a program prints; of curl's, the pieces of the chat that it streams."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -433,7 +437,7 @@ def run(code: str, language: str, proxy: RunningProxy) -> str:
     }
     command = ["bash", "-c", code] if language == "curl" else [sys.executable, "-c", code]
     output = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=60, check=True
+        command, env=environment, cwd=within, capture_output=True, text=True, timeout=60, check=True
     ).stdout
     if not output.startswith("data:"):
         return output
@@ -508,6 +512,40 @@ class TestRaw:
         page.locator("#raw").get_by_text("The same with curl and Python").click()
         code = page.get_by_label(f"{language} example").locator("visible=true").inner_text()
         assert run(code, language, proxy).strip() == "@it's,1\n“two”,2"
+
+    def test_a_transcription_as_code_runs_as_it_stands(
+        self, page: Page, proxy: RunningProxy, tmp_path: Path
+    ) -> None:
+        (tmp_path / "speech.mp3").write_bytes(PNG)
+        sign_in(page, proxy.key)
+        page.get_by_role("tab", name="Raw").click()
+        page.get_by_label("Endpoint").select_option("whisper")
+        page.get_by_label("Content-Type").fill("audio/mpeg")
+        page.get_by_label("or a file").set_input_files(tmp_path / "speech.mp3")
+        page.locator("#raw").get_by_text("The same with curl and Python").click()
+        code = page.get_by_label("Transcription example").inner_text()
+        assert run(code, "Python", proxy, tmp_path).strip() == huggingface.transcript(PNG)
+
+    def test_a_ranking_as_code_runs_as_it_stands(self, page: Page, proxy: RunningProxy) -> None:
+        sign_in(page, proxy.key)
+        page.get_by_role("tab", name="Raw").click()
+        page.get_by_label("Endpoint").select_option("ranker")
+        page.get_by_label("Content-Type").fill("application/json")
+        asked = {"query": "What's new?", "texts": ["that's new", "a cow"]}
+        page.get_by_label("Body").fill(json.dumps(asked))
+        page.locator("#raw").get_by_text("The same with curl and Python").click()
+        code = page.get_by_label("Rerank example").inner_text()
+        results = json.loads(run(code, "curl", proxy))["results"]
+        assert [each["index"] for each in results] == [0, 1]
+
+    def test_where_there_is_no_other_route_none_is_shown(
+        self, page: Page, proxy: RunningProxy
+    ) -> None:
+        sign_in(page, proxy.key)
+        page.get_by_role("tab", name="Raw").click()
+        page.get_by_label("Endpoint").select_option("demo-regression")
+        page.locator("#raw").get_by_text("The same with curl and Python").click()
+        expect(page.locator("#raw-examples h3")).to_have_text(["curl", "Python"])
 
 
 class TestLive:

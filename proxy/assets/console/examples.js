@@ -1,4 +1,4 @@
-// The same call with curl, Python, and for the other APIs. The key is never in it: $API_KEY stands for it.
+// The same call with curl, Python, and by the other APIs. The key is never in it: $API_KEY stands for it.
 
 import { element } from "./elements.js";
 
@@ -89,6 +89,45 @@ export function rawExamples(path, headers, body, file) {
       `    data=${file ? `open(${python(file)}, "rb")` : `${python(body)}.encode()`},\n)\n` +
       `answer.raise_for_status()\nsys.stdout.buffer.write(answer.content)`,
   };
+}
+
+// What there is for a model of this dialect besides SageMaker's own path, if this is what it is sent.
+export function routeExamples(model, dialect, type, body, file) {
+  if (dialect === "huggingface" && type.startsWith("audio/")) {
+    return { Transcription: transcriptionExample(model, file ?? "speech.mp3") };
+  }
+  if (["tei", "openai"].includes(dialect) && type.includes("json")) {
+    return { Rerank: rerankExample(model, body) };
+  }
+  return {};
+}
+
+function transcriptionExample(model, file) {
+  return (
+    `import os\n\nfrom openai import OpenAI\n\n` +
+    `client = OpenAI(base_url=${python(`${BASE}/v1`)}, api_key=os.environ["API_KEY"])\n` +
+    `with open(${python(file)}, "rb") as audio:\n` +
+    `    heard = client.audio.transcriptions.create(model=${python(model)}, file=audio)\n` +
+    `print(heard.text)`
+  );
+}
+
+// Of what is sent to the endpoint itself, if it is a question and texts.
+function rerankExample(model, body) {
+  let asked = {};
+  try {
+    asked = JSON.parse(body) ?? {};
+  } catch {
+    // It is still being written.
+  }
+  const query = asked.query ?? "What is a panda?";
+  const documents = asked.documents ?? asked.texts ?? ["It is a bear.", "It is a chart."];
+  return (
+    `curl ${quote(`${BASE}/v1/rerank`)} \\\n` +
+    `  -H "Authorization: Bearer $API_KEY" \\\n` +
+    `  -H 'Content-Type: application/json' \\\n` +
+    `  -d ${quote(JSON.stringify({ model, query, documents }))}`
+  );
 }
 
 export function showExamples(place, examples) {

@@ -2,7 +2,7 @@
 
 import { send, storedKey, tellRefused } from "./api.js";
 import { byId, element, notice, tell } from "./elements.js";
-import { rawExamples, showExamples } from "./examples.js";
+import { rawExamples, routeExamples, showExamples } from "./examples.js";
 
 const SHOWN_CHARACTERS = 100_000;
 const MOST_INDENTED = 1_000_000; // characters; it takes time
@@ -11,6 +11,7 @@ const SHOWN_HEADERS = /^(content-type|content-length|retry-after|x-request-id|x-
 
 let running = null;
 let shownImage = null; // an object URL
+let dialects = new Map(); // of the models, by their names
 
 export function startRaw() {
   stopRaw();
@@ -27,9 +28,14 @@ export function startRaw() {
 
 export function offerEndpoints(models) {
   const select = byId("raw-endpoint");
+  const dialect = dialects.get(rawEndpoint());
+  dialects = new Map(models.map((model) => [model.id, model.dialect]));
   const names = models.filter(({ kind }) => kind !== "alias").map(({ id }) => id);
   const isSame = names.join() === Array.from(select.options, ({ value }) => value).join();
-  if (isSame && names.length) return;
+  if (isSame && names.length) {
+    if (dialects.get(rawEndpoint()) !== dialect) showCode();
+    return;
+  }
   const before = select.value;
   select.replaceChildren(...names.map((name) => element("option", { value: name }, name)));
   if (names.includes(before)) select.value = before;
@@ -62,7 +68,11 @@ function showCode() {
   const { path, headers } = request();
   const file = byId("raw-file").files[0]?.name;
   const body = byId("raw-body").value || byId("raw-body").placeholder;
-  showExamples(byId("raw-examples"), rawExamples(path, headers, body, file));
+  const type = headers["Content-Type"];
+  showExamples(byId("raw-examples"), {
+    ...rawExamples(path, headers, body, file),
+    ...routeExamples(rawEndpoint(), dialects.get(rawEndpoint()), type, body, file),
+  });
 }
 
 function status(...words) {
