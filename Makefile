@@ -24,11 +24,14 @@ demo: $(VENV)/installed ## the embedded SageMaker and the proxy; MODEL_URL=… f
 demo-llm: $(VENV)/installed ## the same with a real language model, compiled on first use
 	@$(RUN) -m tests.demo --port $(PORT) --llm
 
+# What measures, and so runs by itself.
+ALONE := tests/integration/test_overload.py
 FLEET := tests/fleet tests/provisioning/test_fleet.py tests/cloudformation/test_fleet.py
 
 # Three for two processors: a test waits for a third of its time.
 test: $(VENV)/installed ## everything that this machine can run
-	$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder $(addprefix --ignore ,$(FLEET))
+	$(RUN) -m pytest --numprocesses 3 --no-loadscope-reorder $(addprefix --ignore ,$(ALONE) $(FLEET))
+	$(RUN) -m pytest $(ALONE)
 
 test-fleet: $(VENV)/installed ## three hosts behind a load balancer: rolled, cut off, killed
 	$(RUN) -m pytest $(FLEET)

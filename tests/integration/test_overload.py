@@ -1,6 +1,8 @@
 """Five times what the proxy can do: what it takes it answers in time, and refuses the rest at once.
 
-`OVERLOAD_SECONDS=60` offers it for longer; `-s` shows the figures.
+With the time-outs that it is shipped with: the emulator shares the machine with the clients, and
+is slow at times. `make test` runs these when the others have ended: they need the machine for
+themselves. `OVERLOAD_SECONDS=60` offers it for longer; `-s` shows the figures.
 """
 
 import asyncio
@@ -20,7 +22,6 @@ from tests.benchmark.control_plane import ControlPlane
 from tests.benchmark.programs import Failed, Programs
 from tests.emulator.containers import chat
 from tests.emulator.emulator import Emulator
-from tests.integration.conftest import QUICK
 from tests.integration.running import RunningProxy
 from tests.integration.scraping import scrape_until
 from tests.soak.open_loop import Answer, Offered, OpenLoop
@@ -42,13 +43,10 @@ queue_seconds = {QUEUE_SECONDS}
 """
 RECOVERY_SECONDS = 5
 
-# Where the processor is the bound, answers are counted by the worker's CPU time, for other tests
-# take what they want of the machine. Without what holds clients back, goodput was 0.28 with
-# refusals, and 0.35 with new connections; with it, it is 0.9 or more on a machine of one's own.
-# Clients that are held up themselves give up more often, so of new connections that is asked only
-# of a machine that is said to do nothing else.
+# Where the processor is the bound, answers are counted by the worker's CPU time, for the machine
+# may have other work. Without what holds clients back, goodput was 0.28 with refusals, and 0.35
+# with new connections; with it, it is 0.85 or more.
 LEAST_GOODPUT = 0.7
-UNDISTURBED = "OVERLOAD_SECONDS" in os.environ
 MOST_MORE_BYTES = 32 * 1024 * 1024
 
 pytestmark = pytest.mark.timeout(120 + 2 * SECONDS)
@@ -72,7 +70,7 @@ def bounded(emulator: Emulator) -> None:
 
 @pytest.fixture
 def proxy(emulator: Emulator, bounded: None, tmp_path: Path) -> Iterator[RunningProxy]:
-    with RunningProxy(tmp_path, emulator.environment(), QUICK + LIMITS) as proxy:
+    with RunningProxy(tmp_path, emulator.environment(), LIMITS) as proxy:
         yield proxy
 
 
@@ -135,7 +133,7 @@ class TestMoreNewConnectionsThanItCanTake:
 
     @pytest.fixture
     def proxy(self, emulator: Emulator, tmp_path: Path) -> Iterator[RunningProxy]:
-        with RunningProxy(tmp_path, emulator.environment(), QUICK) as proxy:
+        with RunningProxy(tmp_path, emulator.environment()) as proxy:
             yield proxy
 
     async def test_those_it_begins_it_leads_to_an_answer(self, proxy: RunningProxy) -> None:
@@ -167,8 +165,8 @@ class TestMoreNewConnectionsThanItCanTake:
             f"answered {recovered:.1f} s after it"
         )
         assert set(offered.statuses) <= {200, 0}  # 0: who waits in the socket's queue gives up
-        assert goodput > (LEAST_GOODPUT if UNDISTURBED else 0.3)
-        assert peak_bytes(proxy) - before < (1 if UNDISTURBED else 4) * MOST_MORE_BYTES
+        assert goodput > LEAST_GOODPUT
+        assert peak_bytes(proxy) - before < 2 * MOST_MORE_BYTES
         assert answer.status == 200
 
 
