@@ -75,6 +75,9 @@ lifecycle_actions: list[dict[str, Any]] = []
 refreshes: list[dict[str, Any]] = []
 """The instance refreshes that there have been since this was cleared, the newest first."""
 
+endings: list[str] = []
+"""How the next ones end, at the second look, if not well and at once."""
+
 
 def _make_balancer(
     cls: Any, /, name: str, resource: dict[str, Any], account: str, region: str, **_: Any
@@ -114,6 +117,10 @@ def _start_instance_refresh(self: AutoScalingResponse) -> ActionResult:
     AWS's CloudFormation has told the group of that version; moto's does not.
     """
     asked = self._get_params()
+    if endings:
+        identifier = f"refresh-{len(refreshes)}"
+        refreshes.insert(0, {**asked, "InstanceRefreshId": identifier, "Status": "InProgress"})
+        return ActionResult({"InstanceRefreshId": identifier})
     backend = autoscaling_backends[self.current_account][self.region]
     group = backend.autoscaling_groups[asked["AutoScalingGroupName"]]
     template = group.ec2_launch_template
@@ -139,8 +146,15 @@ def _start_instance_refresh(self: AutoScalingResponse) -> ActionResult:
 
 def _describe_instance_refreshes(self: AutoScalingResponse) -> ActionResult:
     wanted = self._get_param("InstanceRefreshIds", [])
-    found = [each for each in refreshes if not wanted or each["InstanceRefreshId"] in wanted]
+    found = [{**each} for each in refreshes if not wanted or each["InstanceRefreshId"] in wanted]
+    if refreshes and refreshes[0]["Status"] == "InProgress" and endings:
+        refreshes[0]["Status"] = endings.pop()
     return ActionResult({"InstanceRefreshes": found})
+
+
+def _cancel_instance_refresh(self: AutoScalingResponse) -> ActionResult:
+    refreshes[0]["Status"] = "Cancelled"
+    return ActionResult({"InstanceRefreshId": refreshes[0]["InstanceRefreshId"]})
 
 
 FLEET_GAPS = (
@@ -151,4 +165,5 @@ FLEET_GAPS = (
     (AutoScalingResponse, "complete_lifecycle_action", _complete_lifecycle_action),
     (AutoScalingResponse, "start_instance_refresh", _start_instance_refresh),
     (AutoScalingResponse, "describe_instance_refreshes", _describe_instance_refreshes),
+    (AutoScalingResponse, "cancel_instance_refresh", _cancel_instance_refresh),
 )

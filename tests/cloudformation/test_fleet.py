@@ -5,16 +5,18 @@ import os
 import re
 import stat
 import subprocess
+import threading
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
 
 from proxy.keys import hash_key
 from tests.cloudformation.cloud import Cloud
 from tests.cloudformation.commands import ROOT, Outcome, Stack
-from tests.cloudformation.moto_fleet import refreshes
+from tests.cloudformation.moto_fleet import endings, refreshes
 from tests.testhost.authority import Authority
 from tests.testhost.locks import exclusively
 
@@ -22,7 +24,42 @@ pytestmark = pytest.mark.timeout(900)
 
 BUCKET = "releases"
 NAME = "sagemaker-proxy-fleet"
+SECRET = f"{NAME}/hosts"
+SOON = {"fleet_wait_seconds": 1, "fleet_looks": 1}
 CHANGE = {"fleet_max_size": 9, "fleet_instance_type": "c6i.xlarge"}
+
+
+class Hosts:
+    """In the place of the instances: while in context, they tell that they have the secret."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._tell)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        ec2, secrets = self._cloud.client("ec2"), self._cloud.client("secretsmanager")
+        while not self._ending.wait(0.5):
+            names = [item["Name"] for item in secrets.list_secrets()["SecretList"]]
+            found = ec2.describe_instances()["Reservations"]
+            instances = [each["InstanceId"] for group in found for each in group["Instances"]]
+            if SECRET in names and instances:
+                version = secrets.get_secret_value(SecretId=SECRET)["VersionId"]
+                tags = [{"Key": "HostSecretVersion", "Value": version}]
+                ec2.create_tags(Resources=instances, Tags=tags)
 
 
 @dataclass
@@ -39,17 +76,24 @@ class Story:
     versions: dict[str, list[str]] = field(default_factory=dict)
     key_mode: int = 0
 
-    def act(self, name: str, variables: dict[str, Any], *arguments: str, of: str = "") -> None:
-        play = replace(self.play, playbook=of) if of else self.play
+    def act(
+        self,
+        name: str,
+        variables: dict[str, Any],
+        *arguments: str,
+        of: str = "fleet.yml",
+        ok: bool = True,
+    ) -> None:
+        play = replace(self.play, playbook=of)
         with exclusively(ROOT):  # which a release is packed in
-            self.plays[name] = play(variables, *arguments)
+            self.plays[name] = play(variables, *arguments, ok=ok)
         self.stacks[name] = self.cloud.stack(NAME)
         self.keys[name] = play.key_file.read_text().strip() if play.key_file.exists() else ""
         self.refreshes[name] = len(refreshes)
         secrets = self.cloud.client("secretsmanager")
         listed = [item["Name"] for item in secrets.list_secrets()["SecretList"]]
-        if f"{NAME}/hosts" in listed:
-            value = secrets.get_secret_value(SecretId=f"{NAME}/hosts")
+        if SECRET in listed:
+            value = secrets.get_secret_value(SecretId=SECRET)
             self.secrets[name] = json.loads(value["SecretString"])
         groups = self.cloud.client("autoscaling").describe_auto_scaling_groups()
         self.versions[name] = [
@@ -82,11 +126,23 @@ def story(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Story:
     }
     story = Story(Stack(cloud.environment(home), home, "fleet.yml", seconds=300), cloud)
     story.act("check of a new fleet", needed, "--check")
-    story.act("creation", needed, "-vvv")
-    story.key_mode = stat.S_IMODE(story.play.key_file.stat().st_mode)
-    story.act("the same again", {})
-    story.act("change", CHANGE)
-    story.act("rotation", {}, "-vvv", of="rotate_fleet_keys.yml")
+    with Hosts(cloud):
+        story.act("creation", needed, "-vvv")
+        story.key_mode = stat.S_IMODE(story.play.key_file.stat().st_mode)
+        story.act("the same again", {})
+        endings.append("Failed")
+        story.act("change that fails", CHANGE | SOON, ok=False)
+        refreshes[0]["Status"] = "InProgress"  # by somebody else, and without an end
+        story.act("change", {})
+        story.act("another port", {"proxy_port": 9000}, ok=False)
+        story.act("a guessable key", {"api_keys_list": [{"name": "a", "key": "hunter2"}]}, ok=False)
+        others = {"api_keys_list": [{"name": "a", "sha256": "0" * 64}]}
+        story.act("keys without the one", others, ok=False)
+        story.act("environment", {"proxy_environment": {"NO_PROXY": "example.com"}})
+    rotate = "rotate_fleet_keys.yml"
+    story.act("rotation that no host takes", {**SOON}, of=rotate, ok=False)
+    with Hosts(cloud):
+        story.act("rotation", {}, "-vvv", of=rotate)
     story.act("deletion", {"state": "absent"})
     return story
 
@@ -107,7 +163,7 @@ def test_it_makes_the_stack_with_the_release_that_it_has_put_into_the_bucket(sto
     body = story.cloud.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
     digest = subprocess.run(["sha256sum"], input=body, capture_output=True, check=True).stdout
     assert digest.split()[0].decode() == stack["Parameters"]["ReleaseSha256"]
-    assert "2 of 2 hosts are in service" in story.plays["creation"].output
+    assert "hosts in service: 2" in story.plays["creation"].output
     assert stack["Outputs"]["Url"] in story.plays["creation"].output
 
 
@@ -143,25 +199,62 @@ def test_a_change_keeps_what_is_not_said_and_replaces_the_hosts(story: Story) ->
     # moto says what is empty in two ways, if it is a list.
     changed = {name for name in before if before[name].strip("[]'") != after[name].strip("[]'")}
     assert changed == {"MaxSize", "InstanceType"}
-    assert story.refreshes["change"] == 1
     assert refreshes[0]["Preferences"] == {
         "MinHealthyPercentage": 100,
-        "MaxHealthyPercentage": 200,
+        "MaxHealthyPercentage": 110,
         "SkipMatching": True,
     }
     assert story.versions["creation"] == ["1", "1"]
     assert story.versions["change"] == ["2", "2"]
 
 
+def test_a_replacement_that_fails_is_told_and_the_next_run_begins_another(story: Story) -> None:
+    failed = story.plays["change that fails"]
+    assert "The group has not replaced the hosts: Failed." in failed.message
+    assert story.versions["change that fails"] == ["1", "1"]
+    assert story.refreshes["change that fails"] == 1
+    # One that was under way was ended for it.
+    assert story.refreshes["change"] == 2
+    assert refreshes[-1]["Status"] == "Cancelled"
+
+
+def test_what_clients_reach_is_not_replaced_unasked(story: Story) -> None:
+    assert "AWS::ElasticLoadBalancingV2::TargetGroup" in story.plays["another port"].message
+    assert story.stacks["another port"] == story.stacks["change"]
+
+
+def test_keys_are_looked_over_before_anybody_has_them(story: Story) -> None:
+    assert "a: key is no UUID4" in story.plays["a guessable key"].message
+    assert "hunter2" not in story.plays["a guessable key"].output
+    assert "would end now" in story.plays["keys without the one"].message
+    assert story.secrets["keys without the one"] == story.secrets["change"]
+
+
+def test_what_the_service_starts_with_comes_by_new_hosts(story: Story) -> None:
+    assert story.secrets["environment"]["proxy_environment"] == {"NO_PROXY": "example.com"}
+    assert story.refreshes["environment"] == story.refreshes["change"] + 1
+
+
 def test_a_rotation_puts_the_new_hash_beside_the_old_one(story: Story) -> None:
-    old, new = story.keys["change"], story.keys["rotation"]
+    old, new = story.keys["environment"], story.keys["rotation"]
     assert old != new
     (entry,) = story.secrets["rotation"]["api_keys_list"]
     assert (entry["sha256"], entry["previous_sha256"]) == (hash_key(new), hash_key(old))
     assert entry["previous_expires"] > "2026"
     rest = dict.fromkeys(["api_keys_list"])
-    assert story.secrets["rotation"] | rest == story.secrets["change"] | rest
+    assert story.secrets["rotation"] | rest == story.secrets["environment"] | rest
     assert not story.play.key_file.with_name("key.next").exists()
+
+
+def test_a_key_becomes_the_key_when_every_host_has_told_that_it_has_it(story: Story) -> None:
+    name = "rotation that no host takes"
+    told = r"Not every host has taken the secret: i-\w+, i-\w+ has what it had"
+    assert re.search(told, story.plays[name].message)
+    assert story.keys[name] == story.keys["environment"]
+    # Played again, it goes on with the key that it had made.
+    assert story.secrets["rotation"] == story.secrets[name]
+    assert "2 hosts have taken the secret" in story.plays["rotation"].output
+    assert "Every host has taken the new key" in story.plays["rotation"].output
 
 
 def test_it_deletes_the_stack_and_leaves_bucket_and_secret(story: Story) -> None:

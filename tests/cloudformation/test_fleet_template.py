@@ -23,6 +23,7 @@ ADDED_ACTIONS = {
     "s3:GetObject",
     "secretsmanager:GetSecretValue",
     "autoscaling:CompleteLifecycleAction",
+    "ec2:CreateTags",
 }
 VALKEY = "<Valkey.PrimaryEndPoint.Address>:6379"
 
@@ -80,7 +81,14 @@ def test_the_role_may_call_what_that_of_one_instance_may(said: dict[str, str]) -
     assert actions(fleet(**said)) == actions(resolve(**said)) | ADDED_ACTIONS
 
 
-@pytest.mark.parametrize("name", ["AssumeRolePolicyDocument", "ManagedPolicyArns", "Description"])
+def test_the_role_which_reads_secrets_is_instances_alone() -> None:
+    here, there = (role(each)["AssumeRolePolicyDocument"] for each in (fleet(), resolve()))
+    (statement,) = here["Statement"]
+    assert statement["Principal"] == {"Service": ["ec2.amazonaws.com"]}
+    assert there["Statement"] == [{**statement, "Principal": there["Statement"][0]["Principal"]}]
+
+
+@pytest.mark.parametrize("name", ["ManagedPolicyArns", "Description"])
 @pytest.mark.parametrize("session_manager", ["true", "false"])
 def test_the_role_is_that_of_one_instance_otherwise(name: str, session_manager: str) -> None:
     said = {"SessionManager": session_manager}
@@ -135,6 +143,20 @@ def test_it_may_tell_its_own_group_how_it_is_doing() -> None:
     assert not may(fleet(), action, f"{groups}/payroll")
 
 
+def test_it_may_tell_by_one_tag_of_its_own_groups_instances_what_it_has_taken() -> None:
+    (policy,) = [each for each in role(fleet())["Policies"] if each["PolicyName"] == "join"]
+    (statement,) = [
+        each
+        for each in policy["PolicyDocument"]["Statement"]
+        if each["Action"] == ["ec2:CreateTags"]
+    ]
+    assert statement["Resource"] == f"arn:aws:ec2:us-east-1:{ACCOUNT}:instance/*"
+    assert statement["Condition"] == {  # which moto does not look at
+        "StringEquals": {"aws:ResourceTag/aws:autoscaling:groupName": "sagemaker-proxy"},
+        "ForAllValues:StringEquals": {"aws:TagKeys": ["HostSecretVersion"]},
+    }
+
+
 def test_its_first_words_are_of_bash_and_have_nothing_secret() -> None:
     text = user_data(fleet())
     assert text.startswith("#!/bin/bash\n")
@@ -156,6 +178,7 @@ def test_what_it_tells_itself_is_json() -> None:
     (said,) = re.findall(r"<<END\n(.*?)^END$", user_data(stack), re.DOTALL | re.MULTILINE)
     assert json.loads(said) == {
         "fleet_region": "us-east-1",
+        "fleet_instance": "$instance",  # which the shell replaces
         "fleet_secret": NEEDED_BY_FLEET["HostSecret"],
         "fleet_valkey": VALKEY,
         "fleet_valkey_secret": "<ValkeySecret>",
@@ -167,6 +190,7 @@ def test_what_it_tells_itself_is_json() -> None:
 
 def test_another_release_is_another_version_of_the_launch_template() -> None:
     assert launched(fleet()) != launched(fleet(ReleaseSha256="0" * 64))
+    assert launched(fleet()) != launched(fleet(HostStart="0" * 64))
     group = only(fleet(), "AWS::AutoScaling::AutoScalingGroup")
     assert group["LaunchTemplate"]["Version"] == "<LaunchTemplate.LatestVersionNumber>"
 
@@ -349,6 +373,7 @@ def test_the_outputs_tell_where_it_is_and_what_fleet_yml_waits_for() -> None:
         "LaunchTemplateVersion": "<LaunchTemplate.LatestVersionNumber>",
         "RoleArn": "<Role.Arn>",
         "SecurityGroupId": "<SecurityGroup.GroupId>",
+        "ValkeyId": "<Valkey>",
         "ValkeyAddress": VALKEY,
         "ValkeySecretArn": "<ValkeySecret>",
     }
@@ -394,6 +419,7 @@ def test_each_that_is_bounded_says_in_words_how(name: str) -> None:
         ("ReleaseBucket", ["my.bucket-1"], ["", "My", "a/b", "s3://bucket"]),
         ("ReleaseVersion", ["0.1.0-0123456789ab"], ["", "a/b", "../x", "a b", '"', "$(id)"]),
         ("ReleaseSha256", ["0a" * 32], ["", "0A" * 32, "0a" * 31]),
+        ("HostStart", ["", "0a" * 32], ["0A" * 32, "0a" * 31]),
         ("HostSecret", [NEEDED_BY_FLEET["HostSecret"]], ["", "fleet", 'arn:aws:s3:::b"']),
         ("CertificateArn", [CERTIFICATE, ""], ["my.pem", "arn:aws:iam::1:server-certificate/x"]),
         ("AlarmTopicArn", [TOPIC, ""], ["operators", "me@example.com"]),

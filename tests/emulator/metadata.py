@@ -15,6 +15,7 @@ ZONE = "us-east-1a"  # a region's name and a letter
 _ROLES = "/latest/meta-data/iam/security-credentials/"
 _ZONE = "/latest/meta-data/placement/availability-zone/"
 _INSTANCE = "/latest/meta-data/instance-id"
+_LIFECYCLE = "/latest/meta-data/autoscaling/target-lifecycle-state"
 
 ON_AN_INSTANCE = ("169.254.169.254", 80)  # where it is there
 
@@ -24,7 +25,8 @@ class MetadataService:
 
     `lifetime` is that of the credentials; `away` makes the service fail, as an instance's does
     while it is overloaded, and `slow` take so many seconds for each answer; `ahead`, so far its
-    clock is ahead of this machine's. It listens at an address, on a free port by default.
+    clock is ahead of this machine's; `lifecycle_state`, where the group of an instance leads it. It
+    listens at an address, on a free port by default.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class MetadataService:
         self.away = threading.Event()
         self.slow = 0.0
         self.ahead = timedelta()
+        self.lifecycle_state = ""  # of an instance without a group
         self.issued: list[tuple[str, str, str]] = []  # access key, secret, token
         self.on_issue: Callable[[], None] = lambda: None  # before they are handed out
         self._tokens: set[str] = set()
@@ -63,6 +66,8 @@ class MetadataService:
                     self._answer(ZONE)
                 elif self.path == _INSTANCE and instance:
                     self._answer(instance)
+                elif self.path == _LIFECYCLE and service.lifecycle_state:
+                    self._answer(service.lifecycle_state)
                 else:
                     self.send_error(404)
 

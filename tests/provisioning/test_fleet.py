@@ -24,6 +24,7 @@ from proxy.keys import hash_key
 from tests.cloudformation.cloud import Cloud
 from tests.cloudformation.moto_fleet import ReplicationGroup, lifecycle_actions
 from tests.cloudformation.stacks import make_fleet
+from tests.integration.inspecting import wait_until
 from tests.integration.shared_counts import CountsServer
 from tests.provisioning.conftest import ROOT
 from tests.testhost.authority import Authority
@@ -47,6 +48,7 @@ class Fleet:
     """A host that has become an instance of a fleet, and what is around it."""
 
     host: Host
+    sagemaker: SageMaker
     cloud: Cloud
     counts: CountsServer
     authority: Path
@@ -75,6 +77,21 @@ class Fleet:
         self.cloud.client("secretsmanager").put_secret_value(
             SecretId=self.secret, SecretString=json.dumps(self.variables)
         )
+
+    def has_told(self) -> str:
+        """The version of the secret that the host says it has taken."""
+        tags = self.cloud.client("ec2").describe_tags()["Tags"]
+        (version,) = [
+            tag["Value"]
+            for tag in tags
+            if (tag["ResourceId"], tag["Key"]) == (self.instance, "HostSecretVersion")
+        ]
+        return str(version)
+
+    def version(self) -> str:
+        """That of the secret as it is now."""
+        secrets = self.cloud.client("secretsmanager")
+        return str(secrets.get_secret_value(SecretId=self.secret)["VersionId"])
 
     def look(self) -> None:
         """Have the host look at its secrets now, as its timer does; returns when it is done."""
@@ -135,6 +152,7 @@ def fleet(
         )
         instance, user_data = launched(cloud)
         sagemaker = stack.enter_context(SageMaker(host, timedelta(hours=1), instance))
+        sagemaker.lead("InService")
         password = cloud.client("secretsmanager").get_secret_value(
             SecretId=stacked["Outputs"]["ValkeySecretArn"]
         )["SecretString"]
@@ -153,6 +171,7 @@ def fleet(
         lifecycle_actions.clear()
         found = Fleet(
             host=host,
+            sagemaker=sagemaker,
             cloud=cloud,
             counts=counts,
             authority=trusted,
@@ -216,6 +235,17 @@ def test_it_serves_and_has_told_its_group_so(fleet: Fleet) -> None:
     assert answer.status_code == 200
     assert "demo-chat" in [model["id"] for model in answer.json()["data"]]
     assert fleet.ask(str(uuid.uuid4())).status_code == 401
+    assert [fleet.ask("", path).status_code for path in ("/docs", "/console")] == [200, 200]
+
+
+def test_it_tells_which_version_of_the_secret_it_has(fleet: Fleet) -> None:
+    assert fleet.has_told() == fleet.version()
+    fleet.put(proxy_settings={"catalog": {"refresh_seconds": 6}})
+    assert fleet.has_told() != fleet.version()
+    fleet.look()
+    assert fleet.has_told() == fleet.version()
+    fleet.put(proxy_settings={"catalog": {"refresh_seconds": 5}})
+    fleet.look()
 
 
 def test_another_artefact_than_the_pinned_one_is_not_run_and_the_instance_given_up(
@@ -297,5 +327,29 @@ def test_settings_that_cannot_be_used_change_nothing_and_are_told(fleet: Fleet) 
     failed = fleet.host.run("systemctl start sagemaker-proxy-fleet", check=False, timeout=300)
     assert failed.returncode != 0
     assert "no_such" in fleet.host.run("journalctl --unit=sagemaker-proxy-fleet -o cat").stdout
+    assert fleet.has_told() != fleet.version()
     assert fleet.ask("", "/readyz").status_code == 200
     fleet.put(proxy_settings=good)
+
+
+def test_what_would_restart_the_service_is_left_to_the_next_host(fleet: Fleet) -> None:
+    good = fleet.variables["proxy_environment"]
+    main = fleet.host.run("systemctl show --property=MainPID sagemaker-proxy").stdout
+    fleet.put(proxy_environment={**good, "NO_PROXY": "example.com"})
+    fleet.look()
+    assert fleet.host.run("systemctl show --property=MainPID sagemaker-proxy").stdout == main
+    assert fleet.has_told() != fleet.version()
+    fleet.put(proxy_environment=good)
+    fleet.look()
+    assert fleet.has_told() == fleet.version()
+
+
+def test_it_tells_its_clients_that_it_leaves_when_its_group_ends_it(fleet: Fleet) -> None:
+    with requests.Session() as client:
+        client.trust_env, client.verify = False, str(fleet.authority)
+        url = f"https://{fleet.host.address}:8000/healthz"
+        assert "Connection" not in client.get(url, timeout=30).headers
+        fleet.sagemaker.lead("Terminated")
+        fleet.look()
+        wait_until(lambda: fleet.ask("", "/readyz").status_code == 503, "it is still ready")
+        assert client.get(url, timeout=30).headers["Connection"] == "close"

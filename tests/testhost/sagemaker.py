@@ -82,6 +82,10 @@ class SageMaker:
         """Let every endpoint be well again."""
         self._ask("clear_faults")
 
+    def lead(self, lifecycle_state: str) -> None:
+        """Let the group of the instance lead it to a state, as the metadata service tells it."""
+        self._ask("lead", lifecycle_state)
+
     def _ask(self, method: str, *arguments: Any) -> Any:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([method, *arguments]) + "\n")

@@ -28,8 +28,9 @@ _COUNT_SECONDS = 0.2
 class Service:
     """What can be asked for, and done."""
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, metadata: MetadataService) -> None:
         self._emulator = emulator
+        self._metadata = metadata
         self._calls: Counter[str] = Counter()
         self._counted_until: dict[str, float] = {}
         self._access_keys: dict[str, None] = {}
@@ -52,6 +53,10 @@ class Service:
     def clear_faults(self) -> None:
         """Let every endpoint be well again."""
         self._emulator.clear_faults()
+
+    def lead(self, lifecycle_state: str) -> None:
+        """Let the group lead the instance there."""
+        self._metadata.lifecycle_state = lifecycle_state
 
     def count(self) -> None:
         """Count the calls since the last time; the emulator remembers the newest only."""
@@ -109,7 +114,7 @@ def main() -> None:
                 "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.url,
             }
         )
-        service = Service(emulator)
+        service = Service(emulator, metadata)
         ended = threading.Event()
         counting = threading.Thread(target=_keep_counting, args=(service, ended))
         counting.start()

@@ -2,24 +2,30 @@
 """Has the host that it is on configure itself, by the roles that it came with and by its secrets.
 
 Run as root by the instance's first words, and with --if-changed by a timer: then it does something
-only if a secret has changed. Beside its folder, host.json says where the secrets are. Amazon
-Linux's own Python runs it, which is 3.9.
+only if a secret has changed, or the group is about to end the instance. Beside its folder,
+host.json says where the secrets are. Amazon Linux's own Python runs it, which is 3.9.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
 
 RELEASE = Path(__file__).resolve().parent
 HOST = RELEASE.parent / "host.json"
 TAKEN = RELEASE.parent / "taken.json"
+FAILED = RELEASE.parent / "failed.json"
+RETRY_SECONDS = 900
+LEAVING = Path("/run/sagemaker-proxy/leaving")  # by which the service tells clients and balancer
 ANSIBLE = RELEASE / "ansible"
 PYTHON = "python3.11"
 
@@ -29,22 +35,76 @@ def main() -> None:
     with Path("/run/sagemaker-proxy-fleet.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         host = json.loads(HOST.read_text())
+        serves = "--if-changed" in sys.argv
+        if serves and lifecycle_state() == "Terminated":
+            LEAVING.touch()  # clients that keep their connections would stay to the end
         secrets = {
             name: get_secret(host, host[name]) for name in ("fleet_secret", "fleet_valkey_secret")
         }
-        versions = {
+        said = [secret["SecretString"] for secret in secrets.values()]
+        now = {
             "release": RELEASE.name,
+            "start": started_with(json.loads(said[0])),
             **{name: secret["VersionId"] for name, secret in secrets.items()},
         }
-        if (
-            "--if-changed" in sys.argv
-            and TAKEN.exists()
-            and json.loads(TAKEN.read_text()) == versions
-        ):
+        if serves and not is_to_be_taken(now):
             return
         install_ansible()
-        play(variables(host, *(secret["SecretString"] for secret in secrets.values())))
-        TAKEN.write_text(json.dumps(versions))
+        try:
+            play(variables(host, *said))
+        except subprocess.CalledProcessError:
+            FAILED.write_text(json.dumps(now))
+            raise
+        TAKEN.write_text(json.dumps(now))
+        tell(host, now["fleet_secret"])
+
+
+def is_to_be_taken(now: dict) -> bool:
+    """Whether it is new, and can be taken while others are served by what there is."""
+    taken = read(TAKEN)
+    if now == taken:
+        return False
+    if taken and now["start"] != taken["start"]:
+        # All hosts would restart at once, each for as long as its longest stream.
+        print(
+            "The service would have to be restarted: that is for the host that replaces this one."
+        )
+        return False
+    # Each failure reloads what there was.
+    return read(FAILED) != now or time.time() - FAILED.stat().st_mtime > RETRY_SECONDS
+
+
+def read(file: Path) -> dict:
+    """What has been noted; empty if nothing has."""
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def started_with(said: dict) -> str:
+    """A digest of what the service takes at its start alone."""
+    server = (said.get("proxy_settings") or {}).get("server") or {}
+    start = [said.get("proxy_environment") or {}, server.get("drain_seconds")]
+    return hashlib.sha256(json.dumps(start, sort_keys=True).encode()).hexdigest()
+
+
+def lifecycle_state() -> str:
+    """Where its group is leading it; empty if nobody says."""
+    life = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    path = "/latest/meta-data/autoscaling/target-lifecycle-state"
+    try:
+        token = ask_metadata("PUT", "/latest/api/token", life)
+        return ask_metadata("GET", path, {"X-aws-ec2-metadata-token": token})
+    except OSError:
+        return ""
+
+
+def ask_metadata(method: str, path: str, headers: dict) -> str:
+    """What the instance's metadata service answers; empty unless that is 200."""
+    connection = HTTPConnection("169.254.169.254", timeout=5)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    body = answer.read().decode()
+    connection.close()
+    return body if answer.status == 200 else ""
 
 
 def get_secret(host: dict, name: str) -> dict:
@@ -55,12 +115,21 @@ def get_secret(host: dict, name: str) -> dict:
     return json.loads(done.stdout)
 
 
+def tell(host: dict, version: str) -> None:
+    """Tag the instance with what it has taken, for those who wait; it serves without that, too."""
+    command = ["aws", "ec2", "create-tags", "--region", host["fleet_region"]]
+    command += ["--resources", host["fleet_instance"]]
+    command += ["--tags", f"Key=HostSecretVersion,Value={version}"]
+    if subprocess.run(command, check=False).returncode:
+        print("Nobody has been told that this host has taken its secret.", file=sys.stderr)
+
+
 def variables(host: dict, secret: str, password: str) -> dict:
     """What the roles are played with: the secret's variables, and what is the stack's to say."""
     said = json.loads(secret)
     if not said.get("api_keys_list"):
         raise SystemExit("The secret has no api_keys_list, so nobody could call this host.")
-    settings = said.get("proxy_settings", {})
+    settings = said.get("proxy_settings") or {}
     settings.setdefault("server", {}).setdefault("drain_seconds", host["fleet_drain_seconds"])
     if host["fleet_valkey"]:
         backend = "valkeys://:{}@{}".format(quote(password, safe=""), host["fleet_valkey"])

@@ -20,7 +20,8 @@ _ANSIBLE_LOCK = _FILES / "ansible-requirements.txt"
 _LOCKS = (Path("requirements.txt"), _ANSIBLE_LOCK)
 _CODE = ("ansible.cfg", "requirements.txt", "proxy", "roles", "playbooks")
 _COLLECTIONS = ("community/crypto", "community/general")
-_LEFT_OUT = {"__pycache__", "changelogs", "docs", "tests", "LICENSES"}
+_LEFT_OUT = {"__pycache__", "group_vars", "host_vars"}  # an operator's own, with what is secret
+_LEFT_OUT_OF_COLLECTIONS = {"__pycache__", "changelogs", "docs", "tests", "LICENSES"}
 _THEN = 315532800  # 1980, before which some programs know no time
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -51,21 +52,21 @@ def _contents(wheels: Path, arch: str) -> dict[str, Path]:
     found = {"join.py": _FILES / "join.py"}
     for name in _CODE:
         path = Path(name)
-        for file in [path] if path.is_file() else _files_below(path):
+        for file in [path] if path.is_file() else _files_below(path, _LEFT_OUT):
             found[f"project/{file}"] = file
     collections = _collections()
     for name in _COLLECTIONS:
-        for file in _files_below(collections / name):
+        for file in _files_below(collections / name, _LEFT_OUT_OF_COLLECTIONS):
             found[f"collections/ansible_collections/{file.relative_to(collections)}"] = file
     found |= {f"wheels/{wheel.name}": wheel for wheel in _locked(wheels, arch)}
     return found
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path, left_out: set[str]) -> list[Path]:
     return [
         path
         for path in folder.rglob("*")
-        if path.is_file() and not _LEFT_OUT.intersection(path.relative_to(folder).parts)
+        if path.is_file() and not left_out.intersection(path.relative_to(folder).parts)
     ]
 
 
