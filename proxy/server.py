@@ -181,7 +181,7 @@ async def _beat(reporter: Reporter, services: Services) -> None:
 
 
 def _look_for_cycles_seldom() -> None:
-    """What is here stays, and a request leaves few cycles: most of what is looked at is in use."""
+    """What is here stays, and a request leaves no cycles: all that would be looked at is in use."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS, 20, 20)

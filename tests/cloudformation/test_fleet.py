@@ -83,8 +83,9 @@ class Story:
         *arguments: str,
         of: str = "fleet.yml",
         ok: bool = True,
+        says_key_file: bool = True,
     ) -> None:
-        play = replace(self.play, playbook=of)
+        play = replace(self.play, playbook=of, says_key_file=says_key_file)
         with exclusively(ROOT):  # which a release is packed in
             self.plays[name] = play(variables, *arguments, ok=ok)
         self.stacks[name] = self.cloud.stack(NAME)
@@ -120,12 +121,12 @@ def story(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Story:
         "vpc_id": cloud.vpc,
         "fleet_subnet_ids": [subnet["SubnetId"] for subnet in subnets[:2]],
         "fleet_bucket": BUCKET,
-        "certificates_provided_certificate": str(home / "certificate"),
-        "certificates_provided_private_key": str(home / "private_key"),
+        "certificates_provided_certificate": os.path.relpath(home / "certificate", ROOT),
+        "certificates_provided_private_key": os.path.relpath(home / "private_key", ROOT),
         "proxy_settings": {"models": {"llama": {"endpoint": "llama-blue"}}},
     }
     story = Story(Stack(cloud.environment(home), home, "fleet.yml", seconds=300), cloud)
-    story.act("check of a new fleet", needed, "--check")
+    story.act("check of a new fleet", needed, "--check", says_key_file=False)
     with Hosts(cloud):
         story.act("creation", needed, "-vvv")
         story.key_mode = stat.S_IMODE(story.play.key_file.stat().st_mode)
@@ -224,8 +225,9 @@ def test_what_clients_reach_is_not_replaced_unasked(story: Story) -> None:
 
 
 def test_keys_are_looked_over_before_anybody_has_them(story: Story) -> None:
-    assert "a: key is no UUID4" in story.plays["a guessable key"].message
-    assert "hunter2" not in story.plays["a guessable key"].output
+    refused = story.plays["a guessable key"].output
+    assert "a: key is no UUID4" in refused
+    assert "hunter2" not in refused
     assert "would end now" in story.plays["keys without the one"].message
     assert story.secrets["keys without the one"] == story.secrets["change"]
 
