@@ -32,6 +32,7 @@ class Counts:
     answered: int = 0
     failed: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    begun: int = 0  # of the streams
     streamed: int = 0
     cut: list[str] = field(default_factory=list)
 
@@ -102,7 +103,6 @@ class Load:
         gc.collect()  # now, and not in another test: what the server cut off may be left to it
 
     async def _run(self) -> None:
-        self._open = 0
         async with asyncio.TaskGroup() as group:
             for _ in range(self._callers):
                 group.create_task(self._repeat(self._call))
@@ -137,8 +137,8 @@ class Load:
             if answer.status != 200:
                 self.counts.failed.append(await answer.text())
                 return
-            self._open += 1
-            if self._open == self._streams:
+            self.counts.begun += 1
+            if self.counts.begun == self._streams:
                 self._under_way.set()
             text = ""
             try:

@@ -70,7 +70,9 @@ class TestUnderLoad:
                 "systemctl daemon-reload && systemctl restart sagemaker-proxy", timeout=120
             )
             answered = load.counts.answered
-            calm.wait_until(lambda: load.counts.answered > answered, 30)
+            calm.wait_until(
+                lambda: load.counts.answered > answered and load.counts.begun >= 100, 60
+            )
         print(f"answered {load.counts.answered}, streamed {load.counts.streamed}")
         print(f"failed on kept connections: {len(load.counts.failed)}")
         assert (load.counts.refused, load.counts.cut) == ([], [])
