@@ -6,10 +6,11 @@ import re
 import stat
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -29,30 +30,14 @@ SOON = {"fleet_wait_seconds": 1, "fleet_looks": 1}
 CHANGE = {"fleet_max_size": 9, "fleet_instance_type": "c6i.xlarge"}
 
 
-class Hosts:
-    """In the place of the instances: while in context, they tell that they have the secret."""
+@contextmanager
+def hosts(cloud: Cloud) -> Iterator[None]:
+    """In the place of the instances: meanwhile, they tell that they have the secret."""
+    ending = threading.Event()
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._tell)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._ending.set()
-        self._thread.join()
-
-    def _tell(self) -> None:
-        ec2, secrets = self._cloud.client("ec2"), self._cloud.client("secretsmanager")
-        while not self._ending.wait(0.5):
+    def tell() -> None:
+        ec2, secrets = cloud.client("ec2"), cloud.client("secretsmanager")
+        while not ending.wait(0.5):
             names = [item["Name"] for item in secrets.list_secrets()["SecretList"]]
             found = ec2.describe_instances()["Reservations"]
             instances = [each["InstanceId"] for group in found for each in group["Instances"]]
@@ -60,6 +45,14 @@ class Hosts:
                 version = secrets.get_secret_value(SecretId=SECRET)["VersionId"]
                 tags = [{"Key": "HostSecretVersion", "Value": version}]
                 ec2.create_tags(Resources=instances, Tags=tags)
+
+    thread = threading.Thread(target=tell)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 @dataclass
@@ -127,7 +120,7 @@ def story(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Story:
     }
     story = Story(Stack(cloud.environment(home), home, "fleet.yml", seconds=300), cloud)
     story.act("check of a new fleet", needed, "--check", says_key_file=False)
-    with Hosts(cloud):
+    with hosts(cloud):
         story.act("creation", needed, "-vvv")
         story.key_mode = stat.S_IMODE(story.play.key_file.stat().st_mode)
         story.act("the same again", {})
@@ -142,7 +135,7 @@ def story(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Story:
         story.act("environment", {"proxy_environment": {"NO_PROXY": "example.com"}})
     rotate = "rotate_fleet_keys.yml"
     story.act("rotation that no host takes", {**SOON}, of=rotate, ok=False)
-    with Hosts(cloud):
+    with hosts(cloud):
         story.act("rotation", {}, "-vvv", of=rotate)
     story.act("deletion", {"state": "absent"})
     return story
